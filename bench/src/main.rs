@@ -1,0 +1,3 @@
+//! The `ringmain-bench` command.
+#![forbid(unsafe_code)]
+fn main() {}

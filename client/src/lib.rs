@@ -1,0 +1,2 @@
+//! Minimal Kafka-protocol client.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! The Ringmain broker.
+#![forbid(unsafe_code)]

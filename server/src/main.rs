@@ -1,0 +1,3 @@
+//! The `ringmain` command.
+#![forbid(unsafe_code)]
+fn main() {}
