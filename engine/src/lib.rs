@@ -1,1 +1,49 @@
-//! Append-only log engine.
+//! An append-only log engine in Kafka's on-disk format.
+//!
+//! A [`Store`] is a directory of [`Log`]s. A log takes whole record batches, writes them to the page
+//! cache with one positioned write, and gives them back as [`Slice`]s, to be sent by `sendfile` or
+//! read. How durable an append is to be, is said with each: see [`Durability`].
+//!
+//! The engine knows no request of the wire protocol, no socket but `sendfile`'s, and no async
+//! runtime: a [`Completion`] can be waited on by a thread or awaited anywhere.
+#![doc = ""]
+//! ```
+//! use ringmain_engine::{BatchBuilder, Durability, LogConfig, LogId, Offset, ReadBound, Store, StoreConfig};
+//! # let dir = tempfile::tempdir()?;
+//! let store = Store::open(dir.path().join("data"), StoreConfig::default())?;
+//! let log = store.create_log("orders-0", LogId([1; 16]), LogConfig::default())?;
+//! let mut batch = BatchBuilder::new();
+//! batch.push(1_700_000_000_000, Some(b"key"), Some(b"value"));
+//! let appended = log.append(&mut batch.finish().unwrap(), Durability::Durable)?;
+//! appended.completion.wait()?; // now it survives the loss of power
+//! let slice = log.read(Offset::ZERO, 1 << 20, true, ReadBound::Visible)?.unwrap();
+//! assert_eq!(slice.len(), slice.read()?.len() as u64);
+//! store.close()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+#![deny(unsafe_code)] // allowed in io/mapping.rs and io/uring.rs, nowhere else
+
+mod batch;
+mod epochs;
+mod error;
+mod index;
+mod io;
+mod log;
+mod offset;
+mod partition_metadata;
+mod producers;
+mod record;
+mod scan;
+mod segment;
+mod store;
+mod sync;
+mod watermark;
+
+pub use batch::{BatchError, BatchHeader, HEADER_BYTES, LENGTH_PREFIX_BYTES, MAGIC, NO_PRODUCER_ID};
+pub use error::{AppendError, CreateError, DeleteError, OpenError, ReadError, StoreFailed};
+pub use io::IoMode;
+pub use log::{Appended, Completion, Log, LogConfig, LogId, ReadBound, Slice, WaitError};
+pub use offset::{LeaderEpoch, Offset};
+pub use record::{BatchBuilder, Record, RecordHeader, Records, RecordsError, records};
+pub use store::{Store, StoreConfig};
+pub use watermark::{Durability, Progress};

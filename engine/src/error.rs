@@ -1,0 +1,184 @@
+//! Errors, one type per operation.
+
+use crate::batch::BatchError;
+use crate::offset::Offset;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use thiserror::Error;
+
+/// Why a store cannot be opened.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// Another process has it open.
+    #[error("{} is in use by another process; stop that one or choose another directory", .0.display())]
+    Locked(PathBuf),
+    /// The directory holds something, and it is no store.
+    #[error("{} is not empty and not a Ringmain store (there is no {file} in it); choose an empty directory", .dir.display(), file = crate::store::VERSION_FILE)]
+    NotAStore {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// Written by a later version, or damaged.
+    #[error("{} cannot be read: {reason}", .file.display())]
+    Version {
+        /// The version file.
+        file: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The operating system refused something.
+    #[error("{} cannot be {action}: {source}", .path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// With what.
+        path: PathBuf,
+        /// The reason.
+        source: io::Error,
+    },
+}
+
+impl OpenError {
+    pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { action, path, source }
+    }
+}
+
+/// Why a log cannot be created.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum CreateError {
+    /// Not a name for a directory.
+    #[error(
+        "{0:?} cannot name a log: a name has 1 to 255 bytes, none of them '/' or NUL, and is not '.' or '..'"
+    )]
+    Name(String),
+    /// There is one already.
+    #[error("the log {0} exists")]
+    Exists(String),
+    /// The store refuses writes.
+    #[error(transparent)]
+    Failed(#[from] StoreFailed),
+    /// The operating system refused.
+    #[error("the log {name} cannot be created: {source}")]
+    Io {
+        /// The log.
+        name: String,
+        /// The reason.
+        source: io::Error,
+    },
+}
+
+/// Why a log cannot be deleted.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum DeleteError {
+    /// The operating system refused.
+    #[error("the log {name} cannot be deleted: {source}")]
+    Io {
+        /// The log.
+        name: String,
+        /// The reason.
+        source: io::Error,
+    },
+}
+
+/// A write or a sync failed, so the store takes no more writes until it is opened again: after a
+/// failed sync the kernel marks pages clean, and a second sync would succeed over lost data.
+#[derive(Clone, Debug, Error)]
+#[error("the store refuses writes since {what} failed: {source}; mend the disk and restart")]
+pub struct StoreFailed {
+    /// What failed.
+    pub what: String,
+    /// How.
+    pub source: Arc<io::Error>,
+}
+
+/// Why an append was refused.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum AppendError {
+    /// There was no batch.
+    #[error("there is no batch to append")]
+    Empty,
+    /// The bytes are not a valid batch.
+    #[error(transparent)]
+    Batch(#[from] BatchError),
+    /// A batch is larger than the log's configuration allows.
+    #[error("a batch has {size_bytes} bytes, more than the {max_bytes} allowed")]
+    TooLarge {
+        /// Its size.
+        size_bytes: usize,
+        /// The limit.
+        max_bytes: usize,
+    },
+    /// The idempotent producer's sequence number leaves a gap or goes back.
+    #[error("producer {producer_id} sent sequence {sequence}, expected was {expected}")]
+    OutOfOrderSequence {
+        /// The producer.
+        producer_id: i64,
+        /// The batch's first sequence number.
+        sequence: i32,
+        /// The one that would follow.
+        expected: i32,
+    },
+    /// The producer's epoch is older than one already seen.
+    #[error("producer {producer_id} has epoch {epoch}, but {current} was seen")]
+    ProducerFenced {
+        /// The producer.
+        producer_id: i64,
+        /// The batch's epoch.
+        epoch: i16,
+        /// The latest seen.
+        current: i16,
+    },
+    /// No space; nothing was appended, and a later append may succeed.
+    #[error("the disk is full; free some space")]
+    DiskFull,
+    /// The log was deleted.
+    #[error("the log was deleted")]
+    Deleted,
+    /// The store was closed.
+    #[error("the store is closed")]
+    Closed,
+    /// The store refuses writes.
+    #[error(transparent)]
+    Failed(#[from] StoreFailed),
+}
+
+/// Why a read failed.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// The offset is not in the log.
+    #[error("offset {offset} is outside of the log, which has {start} to {end}")]
+    OutOfRange {
+        /// What was asked for.
+        offset: Offset,
+        /// The log start offset.
+        start: Offset,
+        /// The end of what may be read.
+        end: Offset,
+    },
+    /// What is on disk is not what was written.
+    #[error("the log is damaged at byte {position} of {}: {reason}", .file.display())]
+    Damaged {
+        /// The segment.
+        file: PathBuf,
+        /// Where.
+        position: u64,
+        /// How.
+        reason: BatchError,
+    },
+    /// The operating system refused.
+    #[error("{} cannot be read: {source}", .file.display())]
+    Io {
+        /// The segment.
+        file: PathBuf,
+        /// The reason.
+        source: io::Error,
+    },
+}

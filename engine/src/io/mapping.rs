@@ -1,0 +1,35 @@
+//! A writable shared mapping of a file. One of the engine's two files with `unsafe`.
+
+use memmap2::{MmapMut, MmapOptions};
+use std::fs::File;
+use std::io;
+
+/// The first bytes of a file in memory, shared with it.
+#[derive(Debug)]
+pub(crate) struct Mapping(MmapMut);
+
+impl Mapping {
+    #[allow(unsafe_code)]
+    pub(super) fn of_file(file: &File, len: usize) -> io::Result<Self> {
+        if file.metadata()?.len() < len as u64 {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the mapping is longer than its file"));
+        }
+        // SAFETY: a mapping is undefined behaviour where another process or another part of this
+        // one changes the file under a `&[u8]` of it. The store's directory is locked against
+        // other processes (`store::lock`), an index file is opened by its `IndexFile` alone, and
+        // that one hands out no reference to the mapped bytes: it copies entries out and in under
+        // its own lock. It cuts the file shorter only after dropping the mapping, and the blocks
+        // under the mapping are allocated (`preallocate`), so that no store to it can fault for
+        // want of space.
+        let map = unsafe { MmapOptions::new().len(len).map_mut(file)? };
+        Ok(Self(map))
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.0
+    }
+}

@@ -1,0 +1,107 @@
+//! Waiting for a log to get on, by a thread or by any async runtime, without polling.
+
+use super::Log;
+use crate::error::StoreFailed;
+use crate::offset::Offset;
+use crate::watermark::Durability;
+use event_listener::{Event, Listener};
+use std::sync::Arc;
+use thiserror::Error;
+
+/// Why what was waited for will not come.
+#[derive(Clone, Debug, Error)]
+#[non_exhaustive]
+pub enum WaitError {
+    /// The store refuses writes; what was appended may not be durable.
+    #[error(transparent)]
+    Failed(#[from] StoreFailed),
+    /// The log was deleted.
+    #[error("the log was deleted")]
+    Deleted,
+}
+
+/// Tells when an append is as durable as was asked for.
+#[derive(Clone, Debug)]
+#[must_use = "an append that asked for durability is not durable before its completion is done"]
+pub struct Completion {
+    log: Arc<Log>,
+    durable_to: Option<Offset>,
+}
+
+impl Completion {
+    pub(super) fn new(log: &Arc<Log>, end: Offset, durability: Durability) -> Self {
+        let durable_to = (durability == Durability::Durable).then_some(end);
+        let completion = Self { log: Arc::clone(log), durable_to };
+        if completion.outcome().is_none() {
+            log.syncer.request(log);
+        }
+        completion
+    }
+
+    /// The outcome, if it is known already.
+    #[must_use]
+    pub fn outcome(&self) -> Option<Result<(), WaitError>> {
+        let Some(end) = self.durable_to else { return Some(Ok(())) };
+        if self.log.progress().durable >= end {
+            return Some(Ok(()));
+        }
+        // In this order: what a failure follows may have become durable before it.
+        if let Some(failed) = self.log.failure() {
+            return Some(Err(failed.into()));
+        }
+        self.log.is_deleted().then_some(Err(WaitError::Deleted))
+    }
+
+    /// Blocks the thread until the outcome is known.
+    ///
+    /// # Errors
+    /// It will never be durable: the store failed or the log was deleted.
+    pub fn wait(&self) -> Result<(), WaitError> {
+        loop {
+            if let Some(outcome) = self.outcome() {
+                return outcome;
+            }
+            let listener = self.log.watermarks.durable_moved.listen();
+            if let Some(outcome) = self.outcome() {
+                return outcome;
+            }
+            listener.wait();
+        }
+    }
+
+    /// As [`Completion::wait`], without blocking; on any runtime.
+    ///
+    /// # Errors
+    /// As [`Completion::wait`].
+    pub async fn done(&self) -> Result<(), WaitError> {
+        until(&self.log.watermarks.durable_moved, || self.outcome()).await
+    }
+}
+
+impl Log {
+    /// A completion for all that is in the log now.
+    pub(crate) fn complete(self: &Arc<Self>, durability: Durability) -> Completion {
+        Completion::new(self, self.progress().written, durability)
+    }
+
+    /// Waits until more than `end` may be read. Returns at once if so, and when the log is deleted.
+    pub async fn visible_beyond(&self, end: Offset) {
+        let moved = || (self.progress().visible > end || self.is_deleted()).then_some(());
+        until(&self.watermarks.visible_moved, moved).await;
+    }
+}
+
+/// Looks again whenever `event` rings.
+async fn until<T>(event: &Event, look: impl Fn() -> Option<T>) -> T {
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        let listener = event.listen();
+        // Between the look and the listening it may have rung.
+        if let Some(found) = look() {
+            return found;
+        }
+        listener.await;
+    }
+}

@@ -1,0 +1,206 @@
+//! A segment: a file of batches with its two indexes. The last one of a log grows.
+
+use crate::batch::BatchHeader;
+use crate::error::ReadError;
+use crate::index::{IndexEntries, OffsetEntry, SegmentIndex, TimeEntry};
+use crate::io::{Io, IoFile, OpenMode};
+use crate::offset::Offset;
+use crate::scan::Scanner;
+use std::io::{self, IoSlice};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The file name without ending of the segment that begins at `base`.
+pub(crate) fn stem(dir: &Path, base: Offset) -> PathBuf {
+    dir.join(format!("{:020}", base.0))
+}
+
+/// The largest timestamp of a segment and the last offset of the first batch that has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct MaxTimestamp {
+    pub(crate) timestamp_ms: i64,
+    pub(crate) offset: Offset,
+}
+
+/// How far a segment is. Changed as one, so that readers see size and end agree.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Extent {
+    pub(crate) size_bytes: u64,
+    pub(crate) end: Offset,
+    pub(crate) max_timestamp: Option<MaxTimestamp>,
+}
+
+/// Decides which batches the sparse indexes point to. The same rule serves appends and rebuilding.
+#[derive(Clone, Debug)]
+pub(crate) struct Indexer {
+    base: Offset,
+    interval_bytes: u64,
+    since_last_entry_bytes: u64,
+    max_timestamp: Option<MaxTimestamp>,
+    last_time_ms: i64,
+}
+
+impl Indexer {
+    pub(crate) fn new(base: Offset, interval_bytes: u64) -> Self {
+        Self { base, interval_bytes, since_last_entry_bytes: 0, max_timestamp: None, last_time_ms: i64::MIN }
+    }
+
+    fn relative(&self, offset: Offset) -> u32 {
+        u32::try_from(offset.0 - self.base.0).unwrap_or(u32::MAX)
+    }
+
+    /// Takes a batch that lies at `position`; gives the entries that it calls for.
+    pub(crate) fn batch(
+        &mut self,
+        header: &BatchHeader,
+        position: u64,
+    ) -> (Option<OffsetEntry>, Option<TimeEntry>) {
+        if self.max_timestamp.is_none_or(|max| header.max_timestamp_ms > max.timestamp_ms) {
+            self.max_timestamp =
+                Some(MaxTimestamp { timestamp_ms: header.max_timestamp_ms, offset: header.last_offset() });
+        }
+        let mut entries = (None, None);
+        if self.since_last_entry_bytes > self.interval_bytes {
+            self.since_last_entry_bytes = 0;
+            entries.0 = Some(OffsetEntry {
+                relative_offset: self.relative(header.last_offset()),
+                position: u32::try_from(position).unwrap_or(u32::MAX),
+            });
+            entries.1 = self.time();
+        }
+        self.since_last_entry_bytes += header.size_bytes as u64;
+        entries
+    }
+
+    /// The time entry that is due: at an index interval, and when the segment is sealed.
+    pub(crate) fn time(&mut self) -> Option<TimeEntry> {
+        let max = self.max_timestamp?;
+        if max.timestamp_ms <= self.last_time_ms {
+            return None;
+        }
+        self.last_time_ms = max.timestamp_ms;
+        Some(TimeEntry { timestamp_ms: max.timestamp_ms, relative_offset: self.relative(max.offset) })
+    }
+
+    pub(crate) fn max_timestamp(&self) -> Option<MaxTimestamp> {
+        self.max_timestamp
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Segment {
+    pub(crate) base: Offset,
+    pub(crate) path: PathBuf,
+    pub(crate) file: Arc<dyn IoFile>,
+    pub(crate) index: SegmentIndex,
+    extent: Mutex<Extent>,
+}
+
+impl Segment {
+    /// A new, empty segment.
+    pub(crate) fn create(
+        io: &Arc<dyn Io>,
+        dir: &Path,
+        base: Offset,
+        index_bytes_max: usize,
+    ) -> io::Result<Self> {
+        let stem = stem(dir, base);
+        let path = stem.with_extension("log");
+        let file = io.open(&path, OpenMode::New)?;
+        let index = SegmentIndex::open(io, &stem, index_bytes_max)?;
+        let segment =
+            Self::with(base, path, file, index, Extent { size_bytes: 0, end: base, max_timestamp: None });
+        // Indexes that an earlier segment of this name left behind are none of this one's.
+        segment.index.repair(&IndexEntries::default())?;
+        Ok(segment)
+    }
+
+    pub(crate) fn with(
+        base: Offset,
+        path: PathBuf,
+        file: Arc<dyn IoFile>,
+        index: SegmentIndex,
+        extent: Extent,
+    ) -> Self {
+        Self { base, path, file, index, extent: Mutex::new(extent) }
+    }
+
+    pub(crate) fn extent(&self) -> Extent {
+        *self.extent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes `bytes` after the end. Nothing is visible before [`Segment::extend`].
+    pub(crate) fn write(&self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_at(&[IoSlice::new(bytes)], self.extent().size_bytes)
+    }
+
+    /// Counts what was written.
+    pub(crate) fn extend(&self, extent: Extent) {
+        *self.extent.lock().unwrap_or_else(PoisonError::into_inner) = extent;
+    }
+
+    pub(crate) fn io_error(&self) -> impl Fn(io::Error) -> ReadError + '_ {
+        |source| ReadError::Io { file: self.path.clone(), source }
+    }
+
+    fn relative(&self, offset: Offset) -> u32 {
+        u32::try_from(offset.0 - self.base.0).unwrap_or(0)
+    }
+
+    /// The first batch at or after `from` (a batch boundary) that `wanted` accepts.
+    fn find(
+        &self,
+        from: u64,
+        end: u64,
+        wanted: impl Fn(&BatchHeader) -> bool,
+    ) -> Result<Option<(u64, BatchHeader)>, ReadError> {
+        let mut scan = Scanner::headers(&*self.file, from, end);
+        while let Some(step) = scan.step().map_err(self.io_error())? {
+            let (position, header) = step.map_err(|damage| ReadError::Damaged {
+                file: self.path.clone(),
+                position: damage.position,
+                reason: damage.reason,
+            })?;
+            if wanted(&header) {
+                return Ok(Some((position, header)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The batch that holds `offset`, or the first one after it.
+    pub(crate) fn locate(
+        &self,
+        offset: Offset,
+        size_bytes: u64,
+    ) -> Result<Option<(u64, BatchHeader)>, ReadError> {
+        let from = self.index.position_before(self.relative(offset)).map_err(self.io_error())?;
+        self.find(from, size_bytes, |header| header.last_offset() >= offset)
+    }
+
+    /// The first batch that holds a record of `timestamp_ms` or later.
+    pub(crate) fn locate_time(
+        &self,
+        timestamp_ms: i64,
+        size_bytes: u64,
+    ) -> Result<Option<(u64, BatchHeader)>, ReadError> {
+        let relative = self.index.offset_before(timestamp_ms).map_err(self.io_error())?;
+        let from = self.index.position_before(relative).map_err(self.io_error())?;
+        self.find(from, size_bytes, |header| header.max_timestamp_ms >= timestamp_ms)
+    }
+
+    /// The last batch boundary in `from..=limit`, where `from` is one.
+    pub(crate) fn last_boundary(&self, from: u64, limit: u64, size_bytes: u64) -> Result<u64, ReadError> {
+        let indexed = self.index.boundary_before(limit).map_err(self.io_error())?;
+        let mut boundary = from.max(indexed);
+        let mut scan = Scanner::headers(&*self.file, boundary, size_bytes);
+        while let Some(Ok((position, header))) = scan.step().map_err(self.io_error())? {
+            let end = position + header.size_bytes as u64;
+            if end > limit {
+                break;
+            }
+            boundary = end;
+        }
+        Ok(boundary)
+    }
+}
