@@ -38,9 +38,8 @@ fn all_is_there_after_a_clean_stop_and_after_none() {
             drop(log);
             if clean {
                 store.close().unwrap();
-            } else {
-                drop(store);
             }
+            drop(store);
             let store = open_small(dir.path(), mode);
             assert_eq!(store.was_clean(), clean);
             let log = store.log("t-0").unwrap();
@@ -204,9 +203,8 @@ fn producers_are_known_again_after_a_restart() {
         drop(log);
         if clean {
             store.close().unwrap();
-        } else {
-            drop(store);
         }
+        drop(store);
         let store = open(dir.path(), IoMode::Blocking);
         let log = store.log("t-0").unwrap();
         let retry = log.append(&mut sequenced(9, 1, 2), Durability::Written).unwrap();

@@ -1,5 +1,6 @@
 //! What the engine's tests share.
 #![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "these are tests")]
 
 use ringmain_engine::{
     BatchBuilder, BatchHeader, Durability, IoMode, Log, LogConfig, LogId, Offset, ReadBound, Store,
