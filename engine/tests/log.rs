@@ -1,10 +1,10 @@
 //! What an open log does, the same in every I/O mode.
 
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
 mod support;
 
-use ringmain_engine::{
-    AppendError, BatchError, Durability, LogConfig, Offset, ReadBound, ReadError, WaitError,
-};
+use ringmain_engine::{AppendError, BatchError, Durability, LogConfig, Offset, ReadBound, ReadError};
 use std::io::Read;
 use std::os::unix::net::UnixStream;
 use support::*;

@@ -1,5 +1,7 @@
 //! What a store is after a crash, a clean stop, or damage to its files.
 
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
 mod support;
 
 use ringmain_engine::{Durability, IoMode, LeaderEpoch, LogConfig, Offset, OpenError, Store, StoreConfig};
@@ -69,6 +71,7 @@ fn an_unclean_start_raises_the_epoch_for_good() {
         read_all(&store.log("t-0").unwrap(), Offset::ZERO).iter().map(|(h, _)| h.leader_epoch.0).collect();
     assert_eq!(epochs, [0, 0, 0, 1]);
     store.close().unwrap();
+    drop(store);
     assert_eq!(
         open_small(dir.path(), IoMode::Blocking).epoch_floor(),
         LeaderEpoch(3),
