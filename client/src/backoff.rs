@@ -22,11 +22,7 @@ impl Backoff {
 
     /// Retries of one operation until `deadline`.
     pub(crate) fn until(config: &ClientConfig, deadline: Instant) -> Self {
-        Self {
-            next: config.backoff_first.min(config.backoff_max),
-            max: config.backoff_max,
-            deadline,
-        }
+        Self { next: config.backoff_first.min(config.backoff_max), max: config.backoff_max, deadline }
     }
 
     /// Waits for the next attempt; false, at once, when that would be after the deadline.
@@ -36,10 +32,7 @@ impl Backoff {
         }
         sleep(self.next).await;
         // Never zero: an endless busy loop would follow.
-        self.next = (self.next * 2).clamp(
-            Duration::from_millis(1),
-            self.max.max(Duration::from_millis(1)),
-        );
+        self.next = (self.next * 2).clamp(Duration::from_millis(1), self.max.max(Duration::from_millis(1)));
         true
     }
 }

@@ -101,23 +101,29 @@ impl Client {
         let address = self.cluster().brokers.get(&id).cloned();
         let address = address.ok_or(ClusterError::UnknownBroker { broker: id })?;
         let slot = {
-            let mut slots = self
-                .inner
-                .slots
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
+            let mut slots = self.inner.slots.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(slots.entry(id).or_default())
         };
         let mut slot = slot.lock().await;
         match slot.as_ref() {
             Some(open) if !open.is_closed() && open.address() == address => Ok(open.clone()),
             _ => {
-                let connection =
-                    Connection::connect(&address, &self.inner.config.connection).await?;
+                let connection = Connection::connect(&address, &self.inner.config.connection).await?;
                 *slot = Some(connection.clone());
                 Ok(connection)
             }
         }
+    }
+
+    /// A connection to a broker for one user alone. Brokers answer a connection's requests one
+    /// after the other, so requests that they hold back keep others waiting.
+    ///
+    /// # Errors
+    /// When the cluster gives no address for it, or it cannot be connected to.
+    pub async fn own_connection(&self, id: i32) -> Result<Connection, ClusterError> {
+        let address = self.cluster().brokers.get(&id).cloned();
+        let address = address.ok_or(ClusterError::UnknownBroker { broker: id })?;
+        Ok(Connection::connect(&address, &self.inner.config.connection).await?)
     }
 
     /// The connection to the broker that topic changes go to.
@@ -143,16 +149,13 @@ impl Client {
         create: bool,
     ) -> Result<MetadataResponse, ClusterError> {
         let topics = topics.map(|topics| {
-            let topic = |name: &&str| {
-                MetadataRequestTopic::default().with_name(Some(wire::topic_name(name)))
-            };
+            let topic = |name: &&str| MetadataRequestTopic::default().with_name(Some(wire::topic_name(name)));
             topics.iter().map(topic).collect()
         });
         let connection = self.any().await?;
         let mut request = MetadataRequest::default().with_topics(topics);
         // Before version 4 the broker alone decides, and there is no such field.
-        request.allow_auto_topic_creation =
-            create || connection.version_of::<MetadataRequest>()? < 4;
+        request.allow_auto_topic_creation = create || connection.version_of::<MetadataRequest>()? < 4;
         let response = connection.call(&request).await?;
         self.cluster().learn(&response, Instant::now());
         Ok(response)
@@ -178,16 +181,11 @@ impl Client {
     /// When no broker answers, or there is no such topic.
     pub async fn fresh_topic(&self, name: &str, create: bool) -> Result<TopicInfo, ClusterError> {
         let response = self.metadata(Some(&[name]), create).await?;
-        let of_topic = |code| ClusterError::Topic {
-            topic: name.to_owned(),
-            code,
-        };
-        let found = response.topics.iter().find(|topic| {
-            topic
-                .name
-                .as_ref()
-                .is_some_and(|found| found.as_str() == name)
-        });
+        let of_topic = |code| ClusterError::Topic { topic: name.to_owned(), code };
+        let found = response
+            .topics
+            .iter()
+            .find(|topic| topic.name.as_ref().is_some_and(|found| found.as_str() == name));
         if let Some(code) = found.and_then(|topic| wire::broker_error(topic.error_code)) {
             return Err(of_topic(code));
         }
@@ -201,19 +199,12 @@ impl Client {
     ///
     /// # Errors
     /// When no broker answers, or there is no such topic.
-    pub async fn topic_retrying(
-        &self,
-        name: &str,
-        create: bool,
-    ) -> Result<TopicInfo, ClusterError> {
+    pub async fn topic_retrying(&self, name: &str, create: bool) -> Result<TopicInfo, ClusterError> {
         let mut backoff = Backoff::new(&self.inner.config, self.inner.config.operation_timeout);
         loop {
             let error = match self.topic(name, create).await {
                 Ok(topic) if !topic.partitions.is_empty() => return Ok(topic),
-                Ok(_) => ClusterError::NoLeader {
-                    topic: name.to_owned(),
-                    partition: 0,
-                },
+                Ok(_) => ClusterError::NoLeader { topic: name.to_owned(), partition: 0 },
                 Err(error) => error,
             };
             let unknown = ClusterError::is_unknown_topic(&error);
@@ -233,10 +224,7 @@ impl Client {
         let info = known.partition(partition)?;
         if info.leader.is_none() {
             self.forget(topic);
-            return Err(ClusterError::NoLeader {
-                topic: topic.to_owned(),
-                partition,
-            });
+            return Err(ClusterError::NoLeader { topic: topic.to_owned(), partition });
         }
         Ok(info.clone())
     }
@@ -246,11 +234,7 @@ impl Client {
     /// # Errors
     /// When there is no leader, or it cannot be connected to; the topic is then asked for again
     /// next time.
-    pub async fn leader_connection(
-        &self,
-        topic: &str,
-        partition: i32,
-    ) -> Result<Connection, ClusterError> {
+    pub async fn leader_connection(&self, topic: &str, partition: i32) -> Result<Connection, ClusterError> {
         let info = self.leader(topic, partition).await?;
         let connection = self.broker(info.leader.unwrap_or(-1)).await;
         if connection.is_err() {
@@ -275,10 +259,7 @@ impl Client {
             .with_key_type(COORDINATOR_OF_GROUP);
         let response = connection.call(&request).await?;
         if let Some(code) = wire::broker_error(response.error_code) {
-            return Err(ClusterError::Coordinator {
-                group: group.to_owned(),
-                code,
-            });
+            return Err(ClusterError::Coordinator { group: group.to_owned(), code });
         }
         let address = format!("{}:{}", response.host, response.port);
         self.cluster().brokers.insert(response.node_id.0, address);
@@ -295,21 +276,12 @@ impl Client {
 
     fn cluster(&self) -> MutexGuard<'_, Cluster> {
         // Nothing panics half-way through a change, so it is whole even behind a poisoned lock.
-        self.inner
-            .cluster
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.inner.cluster.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl ClusterError {
     fn is_unknown_topic(&self) -> bool {
-        matches!(
-            self,
-            Self::Topic {
-                code: BrokerError::UnknownTopicOrPartition,
-                ..
-            }
-        )
+        matches!(self, Self::Topic { code: BrokerError::UnknownTopicOrPartition, .. })
     }
 }

@@ -40,14 +40,9 @@ impl TopicInfo {
     /// # Errors
     /// When the topic has no such partition.
     pub fn partition(&self, partition: i32) -> Result<&PartitionInfo, ClusterError> {
-        self.partitions
-            .iter()
-            .find(|info| info.partition == partition)
-            .ok_or_else(|| ClusterError::NoPartition {
-                topic: self.name.clone(),
-                partition,
-                count: self.partitions.len(),
-            })
+        self.partitions.iter().find(|info| info.partition == partition).ok_or_else(|| {
+            ClusterError::NoPartition { topic: self.name.clone(), partition, count: self.partitions.len() }
+        })
     }
 }
 
@@ -64,9 +59,7 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// A topic, and when it was learnt of.
     pub(crate) fn topic(&self, name: &str) -> Option<(&TopicInfo, Instant)> {
-        self.topics
-            .get(name)
-            .map(|(topic, learnt)| (topic, *learnt))
+        self.topics.get(name).map(|(topic, learnt)| (topic, *learnt))
     }
 
     /// Takes in a response; gives the errors of single topics.
@@ -105,11 +98,7 @@ impl Cluster {
                 })
                 .collect();
             partitions.sort_unstable_by_key(|info| info.partition);
-            let topic = TopicInfo {
-                name: name.clone(),
-                internal: topic.is_internal,
-                partitions,
-            };
+            let topic = TopicInfo { name: name.clone(), internal: topic.is_internal, partitions };
             self.topics.insert(name, (topic, now));
         }
         errors
@@ -130,9 +119,7 @@ mod tests {
 
     fn response(leader: i32, error: i16) -> MetadataResponse {
         let partition = |index: i32, leader: i32| {
-            MetadataResponsePartition::default()
-                .with_partition_index(index)
-                .with_leader_id(leader.into())
+            MetadataResponsePartition::default().with_partition_index(index).with_leader_id(leader.into())
         };
         MetadataResponse::default()
             .with_controller_id(1.into())
@@ -159,14 +146,7 @@ mod tests {
         let (topic, _) = cluster.topic("t").unwrap();
         assert_eq!(topic.partition(0).unwrap().leader, Some(1));
         assert_eq!(topic.partition(1).unwrap().leader, None);
-        assert!(matches!(
-            topic.partition(2),
-            Err(ClusterError::NoPartition {
-                partition: 2,
-                count: 2,
-                ..
-            })
-        ));
+        assert!(matches!(topic.partition(2), Err(ClusterError::NoPartition { partition: 2, count: 2, .. })));
     }
 
     #[test]

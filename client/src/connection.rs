@@ -90,22 +90,16 @@ impl Connection {
     /// # Errors
     /// When nobody listens there, or not a broker, or it does not answer in time.
     pub async fn connect(address: &str, config: &ConnectionConfig) -> Result<Self, ConnectError> {
-        timeout(config.connect_timeout, Self::open(address, config))
-            .await
-            .map_err(|_| ConnectError::TimedOut {
-                address: address.to_owned(),
-                after: config.connect_timeout,
-            })?
+        timeout(config.connect_timeout, Self::open(address, config)).await.map_err(|_| {
+            ConnectError::TimedOut { address: address.to_owned(), after: config.connect_timeout }
+        })?
     }
 
     async fn open(address: &str, config: &ConnectionConfig) -> Result<Self, ConnectError> {
         let stream = TcpStream::connect(address)
             .await
             .and_then(|stream| stream.set_nodelay(true).map(|()| stream))
-            .map_err(|source| ConnectError::Io {
-                address: address.to_owned(),
-                source: Arc::new(source),
-            })?;
+            .map_err(|source| ConnectError::Io { address: address.to_owned(), source: Arc::new(source) })?;
         let in_flight_max = config.in_flight_max.clamp(1, Semaphore::MAX_PERMITS);
         let shared = Arc::new(Shared {
             address: address.to_owned(),
@@ -117,22 +111,11 @@ impl Connection {
         let (outgoing, frames) = mpsc::channel(in_flight_max);
         let (read_half, write_half) = stream.into_split();
         let writer = tokio::spawn(write_frames(Arc::clone(&shared), write_half, frames));
-        let reader = tokio::spawn(read_frames(
-            Arc::clone(&shared),
-            read_half,
-            config.frame_bytes_max,
-        ));
+        let reader = tokio::spawn(read_frames(Arc::clone(&shared), read_half, config.frame_bytes_max));
         shared.lock().tasks = vec![writer.abort_handle(), reader.abort_handle()];
-        let mut inner = Inner {
-            shared,
-            outgoing,
-            config: config.clone(),
-            versions: HashMap::new(),
-        };
+        let mut inner = Inner { shared, outgoing, config: config.clone(), versions: HashMap::new() };
         inner.versions = inner.ask_versions().await?;
-        Ok(Self {
-            inner: Arc::new(inner),
-        })
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// The address it is connected to.
@@ -154,10 +137,7 @@ impl Connection {
     pub fn version_of<R: Api>(&self) -> Result<i16, CallError> {
         let address = || self.address().to_owned();
         let Some(&(broker_min, broker_max)) = self.inner.versions.get(&R::KEY) else {
-            return Err(CallError::Unserved {
-                address: address(),
-                api: R::NAME,
-            });
+            return Err(CallError::Unserved { address: address(), api: R::NAME });
         };
         let version = broker_max.min(R::MAX);
         if version < broker_min.max(R::MIN) {
@@ -185,14 +165,8 @@ impl Connection {
     ///
     /// # Errors
     /// See [`CallError`].
-    pub async fn call_held<R: Api>(
-        &self,
-        request: &R,
-        held: Duration,
-    ) -> Result<R::Response, CallError> {
-        let mut reply = self.submit(request).await?;
-        reply.limit += held;
-        reply.wait().await
+    pub async fn call_held<R: Api>(&self, request: &R, held: Duration) -> Result<R::Response, CallError> {
+        self.submit_held(request, held).await?.wait().await
     }
 
     /// Hands over a request without waiting for its response. Requests go out in the order in
@@ -202,6 +176,16 @@ impl Connection {
     /// See [`CallError`].
     pub async fn submit<R: Api>(&self, request: &R) -> Result<Reply<R>, CallError> {
         self.inner.submit(request, self.version_of::<R>()?).await
+    }
+
+    /// As [`submit`](Self::submit), for requests that the broker holds back for up to `held`.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn submit_held<R: Api>(&self, request: &R, held: Duration) -> Result<Reply<R>, CallError> {
+        let mut reply = self.submit(request).await?;
+        reply.limit += held;
+        Ok(reply)
     }
 
     /// Sends a request that has no response (Produce with acks 0).
@@ -253,39 +237,21 @@ impl Inner {
                 drop(state);
                 return Err(shared.closed_error());
             }
-            let pending = Pending {
-                reply,
-                _permit: permit,
-            };
+            let pending = Pending { reply, _permit: permit };
             state.pending.insert(number, pending);
         }
         place.send(frame);
-        Ok(Reply {
-            shared: Arc::clone(shared),
-            receiver,
-            version,
-            sent,
-            limit,
-            request: PhantomData,
-        })
+        Ok(Reply { shared: Arc::clone(shared), receiver, version, sent, limit, request: PhantomData })
     }
 
     async fn ask_versions(&self) -> Result<HashMap<i16, (i16, i16)>, ConnectError> {
-        let handshake = |source| ConnectError::Handshake {
-            address: self.shared.address.clone(),
-            source,
-        };
+        let handshake = |source| ConnectError::Handshake { address: self.shared.address.clone(), source };
         let request = ApiVersionsRequest::default()
             .with_client_software_name(wire::string("ringmain"))
             .with_client_software_version(wire::string(env!("CARGO_PKG_VERSION")));
-        let reply = self
-            .submit(&request, API_VERSIONS_FIRST)
-            .await
-            .map_err(handshake)?;
+        let reply = self.submit(&request, API_VERSIONS_FIRST).await.map_err(handshake)?;
         let bytes = reply.bytes().await.map_err(handshake)?;
-        let mut response = self
-            .decode_versions(bytes, API_VERSIONS_FIRST)
-            .map_err(handshake)?;
+        let mut response = self.decode_versions(bytes, API_VERSIONS_FIRST).map_err(handshake)?;
         if wire::broker_error(response.error_code) == Some(BrokerError::UnsupportedVersion) {
             let request = ApiVersionsRequest::default();
             let reply = self.submit(&request, 0).await.map_err(handshake)?;
@@ -293,31 +259,18 @@ impl Inner {
             response = self.decode_versions(bytes, 0).map_err(handshake)?;
         }
         if let Some(code) = wire::broker_error(response.error_code) {
-            return Err(ConnectError::Refused {
-                address: self.shared.address.clone(),
-                code,
-            });
+            return Err(ConnectError::Refused { address: self.shared.address.clone(), code });
         }
         let served = response.api_keys.iter();
-        Ok(served
-            .map(|api| (api.api_key, (api.min_version, api.max_version)))
-            .collect())
+        Ok(served.map(|api| (api.api_key, (api.min_version, api.max_version))).collect())
     }
 
-    fn decode_versions(
-        &self,
-        frame: Bytes,
-        version: i16,
-    ) -> Result<ApiVersionsResponse, CallError> {
+    fn decode_versions(&self, frame: Bytes, version: i16) -> Result<ApiVersionsResponse, CallError> {
         // A broker that does not know the version asked for answers in version 0.
         let code_at = FRAME_LENGTH_BYTES;
         let code = frame.get(code_at..code_at + 2);
         let unsupported = BrokerError::UnsupportedVersion.code().to_be_bytes();
-        let version = if code == Some(&unsupported) {
-            0
-        } else {
-            version
-        };
+        let version = if code == Some(&unsupported) { 0 } else { version };
         decode::<ApiVersionsRequest>(&self.shared.address, frame, version)
     }
 }
@@ -372,11 +325,7 @@ impl Shared {
 
     fn time_out(&self, api: &'static str, after: Duration) -> CallError {
         self.close(CloseReason::TimedOut);
-        CallError::TimedOut {
-            address: self.address.clone(),
-            api,
-            after,
-        }
+        CallError::TimedOut { address: self.address.clone(), api, after }
     }
 
     fn close(&self, reason: CloseReason) {
@@ -392,10 +341,9 @@ impl Shared {
         self.in_flight.close();
         for entry in pending.into_values() {
             // Nobody listens any more when the call was dropped.
-            let _ = entry.reply.send(Err(CallError::Closed {
-                address: self.address.clone(),
-                reason: reason.clone(),
-            }));
+            let _ = entry
+                .reply
+                .send(Err(CallError::Closed { address: self.address.clone(), reason: reason.clone() }));
         }
         tasks.iter().for_each(AbortHandle::abort);
     }
@@ -403,10 +351,8 @@ impl Shared {
     /// Hands a response to whoever asked for it.
     fn answer(&self, frame: Bytes) -> Result<(), CloseReason> {
         let number = frame.first_chunk().map(|bytes| i32::from_be_bytes(*bytes));
-        let number = number.ok_or(CloseReason::FrameSize {
-            bytes: frame.len() as i64,
-            limit: FRAME_LENGTH_BYTES,
-        })?;
+        let number =
+            number.ok_or(CloseReason::FrameSize { bytes: frame.len() as i64, limit: FRAME_LENGTH_BYTES })?;
         let entry = self.lock().pending.remove(&number);
         let entry = entry.ok_or(CloseReason::Unasked(number))?;
         // Nobody listens any more when the call was dropped.
@@ -415,11 +361,7 @@ impl Shared {
     }
 }
 
-async fn write_frames(
-    shared: Arc<Shared>,
-    mut socket: OwnedWriteHalf,
-    mut frames: mpsc::Receiver<Bytes>,
-) {
+async fn write_frames(shared: Arc<Shared>, mut socket: OwnedWriteHalf, mut frames: mpsc::Receiver<Bytes>) {
     let mut joined = BytesMut::with_capacity(JOINED_WRITE_BYTES);
     while let Some(frame) = frames.recv().await {
         let mut next = Some(frame);
@@ -468,10 +410,7 @@ async fn read_frame(
         if let Some(length) = buffer.first_chunk().map(|bytes| i32::from_be_bytes(*bytes)) {
             let bytes = usize::try_from(length).unwrap_or(usize::MAX);
             if bytes > frame_bytes_max {
-                return Err(CloseReason::FrameSize {
-                    bytes: i64::from(length),
-                    limit: frame_bytes_max,
-                });
+                return Err(CloseReason::FrameSize { bytes: i64::from(length), limit: frame_bytes_max });
             }
             want = FRAME_LENGTH_BYTES + bytes;
             if buffer.len() >= want {

@@ -245,17 +245,13 @@ pub fn advice(code: BrokerError) -> &'static str {
     match code {
         BrokerError::UnknownTopicOrPartition => "create the topic, or check its name",
         BrokerError::TopicAlreadyExists => "choose another name, or use the topic as it is",
-        BrokerError::InvalidTopicException => {
-            "use 1 to 249 letters, digits, dots, underscores and hyphens"
-        }
+        BrokerError::InvalidTopicException => "use 1 to 249 letters, digits, dots, underscores and hyphens",
         BrokerError::InvalidPartitions => "ask for at least one partition",
         BrokerError::InvalidReplicationFactor => "ask for at most as many replicas as brokers",
-        BrokerError::InvalidConfig | BrokerError::PolicyViolation => {
-            "check the configuration given"
+        BrokerError::InvalidConfig | BrokerError::PolicyViolation => "check the configuration given",
+        BrokerError::LeaderNotAvailable | BrokerError::NotLeaderOrFollower | BrokerError::NotController => {
+            "the cluster is electing; try again"
         }
-        BrokerError::LeaderNotAvailable
-        | BrokerError::NotLeaderOrFollower
-        | BrokerError::NotController => "the cluster is electing; try again",
         BrokerError::NotEnoughReplicas | BrokerError::NotEnoughReplicasAfterAppend => {
             "bring replicas back, or lower min.insync.replicas"
         }

@@ -74,13 +74,9 @@ impl Client {
                 OffsetSpec::Latest => LATEST,
                 OffsetSpec::Timestamp(timestamp) => (*timestamp).max(0),
             };
-            let asked = ListOffsetsPartition::default()
-                .with_partition_index(*partition)
-                .with_timestamp(timestamp);
-            by_leader
-                .entry(info.leader.unwrap_or(-1))
-                .or_default()
-                .push(asked);
+            let asked =
+                ListOffsetsPartition::default().with_partition_index(*partition).with_timestamp(timestamp);
+            by_leader.entry(info.leader.unwrap_or(-1)).or_default().push(asked);
         }
         let mut found = HashMap::new();
         for (leader, partitions) in by_leader {
@@ -107,21 +103,14 @@ impl Client {
         isolation: Isolation,
     ) -> Result<HashMap<i32, i64>, OffsetError> {
         let connection = self.broker(leader).await?;
-        let mut request = ListOffsetsRequest::default()
-            .with_replica_id((-1).into())
-            .with_topics(vec![
-                ListOffsetsTopic::default()
-                    .with_name(wire::topic_name(topic))
-                    .with_partitions(partitions),
-            ]);
+        let mut request = ListOffsetsRequest::default().with_replica_id((-1).into()).with_topics(vec![
+            ListOffsetsTopic::default().with_name(wire::topic_name(topic)).with_partitions(partitions),
+        ]);
         let version = connection.version_of::<ListOffsetsRequest>();
         if version.map_err(ClusterError::from)? >= 2 {
             request.isolation_level = isolation as i8;
         }
-        let response = connection
-            .call(&request)
-            .await
-            .map_err(ClusterError::from)?;
+        let response = connection.call(&request).await.map_err(ClusterError::from)?;
         let mut found = HashMap::new();
         for partition in response.topics.iter().flat_map(|topic| &topic.partitions) {
             if let Some(code) = wire::broker_error(partition.error_code) {

@@ -86,20 +86,15 @@ pub fn encode_frame<R: Api>(
         .with_correlation_id(correlation_id)
         .with_client_id(Some(string(client_id)));
     let size = header.compute_size(header_version)? + request.compute_size(version)?;
-    let length = i32::try_from(size).map_err(|_| ProtoError::FieldTooLarge {
-        field: "request frame",
-        size,
-    })?;
+    let length =
+        i32::try_from(size).map_err(|_| ProtoError::FieldTooLarge { field: "request frame", size })?;
     let mut frame = BytesMut::with_capacity(FRAME_LENGTH_BYTES + size);
     frame.extend_from_slice(&length.to_be_bytes());
     header.encode(&mut frame, header_version)?;
     request.encode(&mut frame, version)?;
     if frame.len() != FRAME_LENGTH_BYTES + size {
         // The length was written before the content: never send a frame that contradicts it.
-        return Err(ProtoError::FieldTooLarge {
-            field: "request frame",
-            size: frame.len(),
-        });
+        return Err(ProtoError::FieldTooLarge { field: "request frame", size: frame.len() });
     }
     Ok(frame.freeze())
 }
@@ -175,10 +170,7 @@ mod tests {
     #[test]
     fn a_frame_carries_its_own_length_and_header() {
         let frame = encode_frame(&ApiVersionsRequest::default(), 0, 7, "me").unwrap();
-        assert_eq!(
-            frame.as_ref(),
-            b"\x00\x00\x00\x0c\x00\x12\x00\x00\x00\x00\x00\x07\x00\x02me"
-        );
+        assert_eq!(frame.as_ref(), b"\x00\x00\x00\x0c\x00\x12\x00\x00\x00\x00\x00\x07\x00\x02me");
         let length = i32::from_be_bytes([frame[0], frame[1], frame[2], frame[3]]);
         assert_eq!(length as usize + FRAME_LENGTH_BYTES, frame.len());
     }
@@ -194,9 +186,6 @@ mod tests {
         type Assignment = messages::ConsumerProtocolAssignment;
         assert!(decode_embedded::<Assignment>(&Bytes::from_static(&[0]), 1).is_err());
         let bytes = encode_embedded(&Assignment::default(), 1).unwrap();
-        assert_eq!(
-            decode_embedded::<Assignment>(&bytes, 1).unwrap(),
-            Assignment::default()
-        );
+        assert_eq!(decode_embedded::<Assignment>(&bytes, 1).unwrap(), Assignment::default());
     }
 }

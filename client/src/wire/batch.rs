@@ -60,12 +60,7 @@ impl BatchBuilder {
     pub fn new() -> Self {
         let mut buffer = BytesMut::with_capacity(HEADER_BYTES * 4);
         buffer.put_bytes(0, HEADER_BYTES);
-        Self {
-            buffer,
-            count: 0,
-            base_timestamp: 0,
-            max_timestamp: 0,
-        }
+        Self { buffer, count: 0, base_timestamp: 0, max_timestamp: 0 }
     }
 
     /// Number of records.
@@ -81,13 +76,7 @@ impl BatchBuilder {
     }
 
     /// Adds a record.
-    pub fn push(
-        &mut self,
-        timestamp: i64,
-        key: Option<&[u8]>,
-        value: Option<&[u8]>,
-        headers: &[Header],
-    ) {
+    pub fn push(&mut self, timestamp: i64, key: Option<&[u8]>, value: Option<&[u8]>, headers: &[Header]) {
         if self.count == 0 {
             self.base_timestamp = timestamp;
             self.max_timestamp = timestamp;
@@ -131,11 +120,7 @@ impl BatchBuilder {
             compression::compress(compression, &self.buffer[HEADER_BYTES..], &mut packed)?;
             BytesMut::from(Bytes::from(packed))
         };
-        let stamp = stamp.unwrap_or(ProducerStamp {
-            producer_id: -1,
-            producer_epoch: -1,
-            base_sequence: -1,
-        });
+        let stamp = stamp.unwrap_or(ProducerStamp { producer_id: -1, producer_epoch: -1, base_sequence: -1 });
         let length = batch.len() - PREFIX_BYTES;
         let mut header = &mut batch[..HEADER_BYTES];
         header.put_i64(0);
@@ -176,10 +161,7 @@ fn payload_bytes(key: Option<&[u8]>, value: Option<&[u8]>, headers: &[Header]) -
         .iter()
         .map(|header| optional_bytes(Some(&header.key)) + optional_bytes(header.value.as_deref()))
         .sum();
-    optional_bytes(key)
-        + optional_bytes(value)
-        + varint::length(headers.len() as i64)
-        + headers_bytes
+    optional_bytes(key) + optional_bytes(value) + varint::length(headers.len() as i64) + headers_bytes
 }
 
 fn optional_bytes(field: Option<&[u8]>) -> usize {
@@ -306,27 +288,20 @@ pub fn next_batch(bytes: &mut Bytes) -> Result<Option<Batch>, BatchError> {
     let length = i32_at(prefix, 8);
     let total = usize::try_from(length).map_or(0, |length| length.saturating_add(PREFIX_BYTES));
     if total < MAGIC_AT + 1 || base_offset < 0 {
-        return Err(BatchError::Length {
-            base_offset,
-            length,
-        });
+        return Err(BatchError::Length { base_offset, length });
     }
     if bytes.len() > MAGIC_AT && bytes[MAGIC_AT].cast_signed() != MAGIC {
         let magic = bytes[MAGIC_AT].cast_signed();
         return Err(BatchError::Magic { base_offset, magic });
     }
     if total < HEADER_BYTES {
-        return Err(BatchError::Length {
-            base_offset,
-            length,
-        });
+        return Err(BatchError::Length { base_offset, length });
     }
     if bytes.len() < total {
         return Ok(None);
     }
     let batch = bytes.split_to(total);
-    if crc32c::crc32c(&batch[CHECKED_FROM..]).to_be_bytes() != batch[CHECKED_FROM - 4..CHECKED_FROM]
-    {
+    if crc32c::crc32c(&batch[CHECKED_FROM..]).to_be_bytes() != batch[CHECKED_FROM - 4..CHECKED_FROM] {
         return Err(BatchError::Checksum { base_offset });
     }
     let header = parse_header(base_offset, &batch)?;
@@ -375,22 +350,14 @@ impl Batch {
             Compression::None => self.body,
             compression => compression::decompress(compression, &self.body, bytes_max)
                 .map(Bytes::from)
-                .map_err(|source| BatchError::Compression {
-                    base_offset,
-                    source,
-                })?,
+                .map_err(|source| BatchError::Compression { base_offset, source })?,
         };
         // Checked here so that a count found in the bytes never decides an allocation.
         let left = self.header.count as usize;
         if left.saturating_mul(RECORD_BYTES_MIN) > body.len() {
             return Err(BatchError::Record { base_offset });
         }
-        Ok(Records {
-            header: self.header,
-            body,
-            at: 0,
-            left,
-        })
+        Ok(Records { header: self.header, body, at: 0, left })
     }
 }
 
@@ -415,9 +382,7 @@ impl Iterator for Records {
         if record.is_none() {
             self.left = 0;
         }
-        Some(record.ok_or(BatchError::Record {
-            base_offset: self.header.base_offset,
-        }))
+        Some(record.ok_or(BatchError::Record { base_offset: self.header.base_offset }))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -428,10 +393,7 @@ impl Iterator for Records {
 impl Records {
     fn decode(&mut self) -> Option<BatchRecord> {
         let size = usize::try_from(self.varint()?).ok()?;
-        let end = self
-            .at
-            .checked_add(size)
-            .filter(|end| *end <= self.body.len())?;
+        let end = self.at.checked_add(size).filter(|end| *end <= self.body.len())?;
         self.at += 1; // Attributes: none are defined.
         let timestamp_delta = self.varint()?;
         let offset_delta = i32::try_from(self.varint()?).ok()?;
@@ -440,19 +402,13 @@ impl Records {
         let count = usize::try_from(self.varint()?).ok()?;
         let mut headers = Vec::new();
         for _ in 0..count {
-            headers.push(Header {
-                key: self.optional()??,
-                value: self.optional()?,
-            });
+            headers.push(Header { key: self.optional()??, value: self.optional()? });
         }
         if self.at != end {
             return None;
         }
         Some(BatchRecord {
-            offset: self
-                .header
-                .base_offset
-                .checked_add(i64::from(offset_delta))?,
+            offset: self.header.base_offset.checked_add(i64::from(offset_delta))?,
             timestamp: self
                 .header
                 .append_time

@@ -116,9 +116,7 @@ pub fn compress(
         }
         Compression::Gzip => {
             let mut encoder = GzEncoder::new(output, GzipLevel::default());
-            encoder
-                .write_all(input)
-                .and_then(|()| encoder.finish().map(drop))
+            encoder.write_all(input).and_then(|()| encoder.finish().map(drop))
         }
         Compression::Snappy => compress_snappy(input, output),
         Compression::Lz4 => lz4::EncoderBuilder::new()
@@ -131,21 +129,14 @@ pub fn compress(
             }),
         Compression::Zstd => zstd::stream::copy_encode(input, output, ZSTD_LEVEL),
     };
-    result.map_err(|source| CompressionError::Codec {
-        compression,
-        source,
-    })
+    result.map_err(|source| CompressionError::Codec { compression, source })
 }
 
 /// Decompresses `input`, never holding more than `limit` bytes of output.
 ///
 /// # Errors
 /// When the data is damaged, or decompresses to more than `limit` bytes.
-pub fn decompress(
-    compression: Compression,
-    input: &[u8],
-    limit: usize,
-) -> Result<Vec<u8>, CompressionError> {
+pub fn decompress(compression: Compression, input: &[u8], limit: usize) -> Result<Vec<u8>, CompressionError> {
     let mut output = Vec::new();
     let result = match compression {
         Compression::None => read_bounded(input, limit, &mut output),
@@ -158,10 +149,7 @@ pub fn decompress(
     match result {
         Ok(Fit::Within) => Ok(output),
         Ok(Fit::TooLarge) => Err(CompressionError::TooLarge { compression, limit }),
-        Err(source) => Err(CompressionError::Codec {
-            compression,
-            source,
-        }),
+        Err(source) => Err(CompressionError::Codec { compression, source }),
     }
 }
 
@@ -178,11 +166,7 @@ fn read_bounded(reader: impl Read, limit: usize, output: &mut Vec<u8>) -> io::Re
     output.reserve(OUTPUT_START_BYTES.min(limit));
     // One byte more than there is room for tells "exactly full" from "too large".
     let read = reader.take(room + 1).read_to_end(output)? as u64;
-    Ok(if read > room {
-        Fit::TooLarge
-    } else {
-        Fit::Within
-    })
+    Ok(if read > room { Fit::TooLarge } else { Fit::Within })
 }
 
 fn decompress_lz4(input: &[u8], limit: usize, output: &mut Vec<u8>) -> io::Result<Fit> {
@@ -229,9 +213,8 @@ fn decompress_snappy(input: &[u8], limit: usize, output: &mut Vec<u8>) -> io::Re
             rest = next;
             continue;
         }
-        let (length, after) = rest
-            .split_first_chunk::<4>()
-            .ok_or_else(|| invalid("it ends in the length of a block"))?;
+        let (length, after) =
+            rest.split_first_chunk::<4>().ok_or_else(|| invalid("it ends in the length of a block"))?;
         let length = u32::from_be_bytes(*length) as usize;
         if length > after.len() {
             return Err(invalid("it ends in a block"));
@@ -266,13 +249,8 @@ fn invalid(what: &'static str) -> io::Error {
 mod tests {
     use super::*;
 
-    const ALL: [Compression; 5] = [
-        Compression::None,
-        Compression::Gzip,
-        Compression::Snappy,
-        Compression::Lz4,
-        Compression::Zstd,
-    ];
+    const ALL: [Compression; 5] =
+        [Compression::None, Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd];
 
     fn sample(bytes: usize) -> Vec<u8> {
         (0..bytes).map(|i| (i / 7 % 251) as u8).collect()
@@ -302,10 +280,7 @@ mod tests {
             let packed = compressed(compression, &vec![0; 1_000_000]);
             let result = decompress(compression, &packed, 999_999);
             assert!(
-                matches!(
-                    result,
-                    Err(CompressionError::TooLarge { limit: 999_999, .. })
-                ),
+                matches!(result, Err(CompressionError::TooLarge { limit: 999_999, .. })),
                 "{compression}"
             );
         }
@@ -326,10 +301,7 @@ mod tests {
     fn raw_snappy_is_read() {
         let input = sample(100_000);
         let packed = snap::raw::Encoder::new().compress_vec(&input).unwrap();
-        assert_eq!(
-            decompress(Compression::Snappy, &packed, input.len()).unwrap(),
-            input
-        );
+        assert_eq!(decompress(Compression::Snappy, &packed, input.len()).unwrap(), input);
     }
 
     #[test]
@@ -347,20 +319,14 @@ mod tests {
         for compression in [Compression::Gzip, Compression::Snappy, Compression::Zstd] {
             let packed = compressed(compression, &sample(10_000));
             let cut = &packed[..packed.len() - 1];
-            assert!(
-                decompress(compression, cut, 1 << 20).is_err(),
-                "{compression}"
-            );
+            assert!(decompress(compression, cut, 1 << 20).is_err(), "{compression}");
         }
     }
 
     #[test]
     fn codes_round_trip() {
         for compression in ALL {
-            assert_eq!(
-                Compression::from_code(compression.code()),
-                Some(compression)
-            );
+            assert_eq!(Compression::from_code(compression.code()), Some(compression));
         }
         assert_eq!(Compression::from_code(5), None);
     }

@@ -62,11 +62,7 @@ mod tests {
     #[test]
     fn what_is_written_is_read_back_with_the_announced_length() {
         for shift in 0..64 {
-            for value in [
-                1_i64 << shift,
-                (1_i64 << shift).wrapping_neg(),
-                i64::MAX >> shift,
-            ] {
+            for value in [1_i64 << shift, (1_i64 << shift).wrapping_neg(), i64::MAX >> shift] {
                 let mut buffer = Vec::new();
                 put(&mut buffer, value);
                 assert_eq!(buffer.len(), length(value));

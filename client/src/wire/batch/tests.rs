@@ -22,26 +22,13 @@ fn sample() -> Vec<BatchRecord> {
         key: Bytes::from(key),
         value: value.map(Bytes::from),
     };
-    let record =
-        |offset: i64, timestamp, key: Option<&'static str>, value: Option<Vec<u8>>, headers| {
-            BatchRecord {
-                offset,
-                timestamp,
-                key: key.map(Bytes::from),
-                value: value.map(Bytes::from),
-                headers,
-            }
-        };
+    let record = |offset: i64, timestamp, key: Option<&'static str>, value: Option<Vec<u8>>, headers| {
+        BatchRecord { offset, timestamp, key: key.map(Bytes::from), value: value.map(Bytes::from), headers }
+    };
     vec![
         record(0, 1_700_000_000_000, Some("k"), Some(b"v".to_vec()), vec![]),
         record(1, 1_600_000_000_000, None, Some(vec![7; 100_000]), vec![]),
-        record(
-            2,
-            1_800_000_000_000,
-            Some(""),
-            None,
-            vec![header("a", Some("1")), header("a", None)],
-        ),
+        record(2, 1_800_000_000_000, Some(""), None, vec![header("a", Some("1")), header("a", None)]),
         record(3, 1_700_000_000_000, None, Some(vec![]), vec![]),
     ]
 }
@@ -50,17 +37,8 @@ fn build(records: &[BatchRecord], compression: Compression, stamp: Option<Produc
     let mut builder = BatchBuilder::new();
     for record in records {
         let bound = builder.bytes()
-            + record_bytes_max(
-                record.key.as_deref(),
-                record.value.as_deref(),
-                &record.headers,
-            );
-        builder.push(
-            record.timestamp,
-            record.key.as_deref(),
-            record.value.as_deref(),
-            &record.headers,
-        );
+            + record_bytes_max(record.key.as_deref(), record.value.as_deref(), &record.headers);
+        builder.push(record.timestamp, record.key.as_deref(), record.value.as_deref(), &record.headers);
         assert!(builder.bytes() <= bound);
     }
     builder.finish(compression, stamp).unwrap()
@@ -84,21 +62,13 @@ fn patched(batch: &Bytes, at: usize, bytes: &[u8]) -> Bytes {
 #[test]
 fn every_compression_round_trips() {
     for (compression, _) in ALL {
-        assert_eq!(
-            read(build(&sample(), compression, None)),
-            sample(),
-            "{compression}"
-        );
+        assert_eq!(read(build(&sample(), compression, None)), sample(), "{compression}");
     }
 }
 
 #[test]
 fn the_codec_crate_reads_what_is_written() {
-    let stamp = ProducerStamp {
-        producer_id: 77,
-        producer_epoch: 3,
-        base_sequence: 1000,
-    };
+    let stamp = ProducerStamp { producer_id: 77, producer_epoch: 3, base_sequence: 1000 };
     for (compression, theirs) in ALL {
         let mut bytes = build(&sample(), compression, Some(stamp));
         let set = RecordBatchDecoder::decode(&mut bytes).unwrap();
@@ -142,10 +112,7 @@ fn what_the_codec_crate_writes_is_read() {
         })
         .collect();
     for (compression, their_compression) in ALL {
-        let options = RecordEncodeOptions {
-            version: 2,
-            compression: their_compression,
-        };
+        let options = RecordEncodeOptions { version: 2, compression: their_compression };
         let mut bytes = BytesMut::new();
         RecordBatchEncoder::encode(&mut bytes, &theirs, &options).unwrap();
         let mut bytes = bytes.freeze();
@@ -164,10 +131,7 @@ fn what_the_codec_crate_writes_is_read() {
 fn a_batch_cut_short_waits_for_its_rest() {
     let whole = build(&sample(), Compression::None, None);
     for length in [0, 5, 12, 17, 60, 61, whole.len() - 1] {
-        assert!(
-            next_batch(&mut whole.slice(..length)).unwrap().is_none(),
-            "{length}"
-        );
+        assert!(next_batch(&mut whole.slice(..length)).unwrap().is_none(), "{length}");
     }
     let mut two = BytesMut::from(&whole[..]);
     two.put_slice(&whole[..40]);
@@ -182,26 +146,14 @@ fn damage_is_found() {
     for at in [HEADER_BYTES + 1, 30, batch.len() - 1] {
         let mut damaged = BytesMut::from(&batch[..]);
         damaged[at] ^= 1;
-        assert!(matches!(
-            next_batch(&mut damaged.freeze()),
-            Err(BatchError::Checksum { base_offset: 0 })
-        ));
+        assert!(matches!(next_batch(&mut damaged.freeze()), Err(BatchError::Checksum { base_offset: 0 })));
     }
     let old = patched(&batch, MAGIC_AT, &[1]);
-    assert!(matches!(
-        next_batch(&mut old.clone()),
-        Err(BatchError::Magic { magic: 1, .. })
-    ));
+    assert!(matches!(next_batch(&mut old.clone()), Err(BatchError::Magic { magic: 1, .. })));
     let short = patched(&batch, 8, &20_i32.to_be_bytes());
-    assert!(matches!(
-        next_batch(&mut short.clone()),
-        Err(BatchError::Length { length: 20, .. })
-    ));
+    assert!(matches!(next_batch(&mut short.clone()), Err(BatchError::Length { length: 20, .. })));
     let unknown = patched(&batch, 22, &[6]);
-    assert!(matches!(
-        next_batch(&mut unknown.clone()),
-        Err(BatchError::Field { .. })
-    ));
+    assert!(matches!(next_batch(&mut unknown.clone()), Err(BatchError::Field { .. })));
 }
 
 #[test]
@@ -236,9 +188,5 @@ fn attributes_are_told() {
     assert!(header(&patched(&batch, 22, &[0x30])).transactional);
     let appended = patched(&batch, 22, &[0x08]);
     assert_eq!(header(&appended).append_time, Some(1_800_000_000_000));
-    assert!(
-        read(appended)
-            .iter()
-            .all(|record| record.timestamp == 1_800_000_000_000)
-    );
+    assert!(read(appended).iter().all(|record| record.timestamp == 1_800_000_000_000));
 }
