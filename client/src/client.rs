@@ -248,11 +248,20 @@ impl Client {
         self.cluster().forget(topic);
     }
 
-    /// The coordinator of a group, asked for now.
+    /// The connection to the coordinator of a group, which is asked for now.
     ///
     /// # Errors
     /// When there is none, or it cannot be connected to. Retrying is up to the caller.
     pub async fn group_coordinator(&self, group: &str) -> Result<Connection, ClusterError> {
+        let id = self.group_coordinator_id(group).await?;
+        self.broker(id).await
+    }
+
+    /// The id of the broker that coordinates a group, asked for now.
+    ///
+    /// # Errors
+    /// When there is none. Retrying is up to the caller.
+    pub async fn group_coordinator_id(&self, group: &str) -> Result<i32, ClusterError> {
         let connection = self.any().await?;
         let request = FindCoordinatorRequest::default()
             .with_key(wire::string(group))
@@ -263,7 +272,7 @@ impl Client {
         }
         let address = format!("{}:{}", response.host, response.port);
         self.cluster().brokers.insert(response.node_id.0, address);
-        self.broker(response.node_id.0).await
+        Ok(response.node_id.0)
     }
 
     /// Ids of all brokers known.
