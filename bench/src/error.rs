@@ -1,0 +1,51 @@
+//! Why a command failed: one line that says what happened and what to do.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::floor::FloorError;
+use crate::machine::ProcessError;
+use crate::peer::PeerError;
+use crate::verify::VerifyError;
+
+/// The reason of exit code 1.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BenchError {
+    /// The broker, or the way to it.
+    #[error(transparent)]
+    Peer(#[from] PeerError),
+    /// What was read back is not what was sent.
+    #[error(transparent)]
+    Verify(#[from] VerifyError),
+    /// A floor.
+    #[error(transparent)]
+    Floor(#[from] FloorError),
+    /// The broker's process.
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+    /// Options that do not go together.
+    #[error("{what}; {advice}")]
+    Options {
+        /// What is asked.
+        what: String,
+        /// What to ask instead.
+        advice: &'static str,
+    },
+    /// The report cannot be written.
+    #[error("cannot write {}: {source}; choose another --out", path.display())]
+    Report {
+        /// File.
+        path: PathBuf,
+        /// Cause.
+        source: io::Error,
+    },
+    /// Standard output is gone.
+    #[error("cannot print the report: {0}; use --out to keep it in a file")]
+    Print(io::Error),
+    /// Signals cannot be waited for.
+    #[error("cannot set up signals: {0}; check the limits of threads")]
+    Signals(io::Error),
+    /// Ctrl-C.
+    #[error("interrupted, so there are no figures; run it again")]
+    Interrupted,
+}

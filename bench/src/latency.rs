@@ -1,0 +1,66 @@
+//! Latencies of requests.
+
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+/// Latencies are told apart up to here; longer ones count as this long.
+const LATENCY_US_MAX: u64 = 600_000_000;
+/// Significant decimal digits.
+const DIGITS: u8 = 3;
+
+/// A histogram of one connection or of all of them.
+#[derive(Debug, Clone)]
+pub(crate) struct Latencies {
+    us: Histogram<u64>,
+}
+
+impl Latencies {
+    pub(crate) fn new() -> Self {
+        let us = Histogram::new_with_bounds(1, LATENCY_US_MAX, DIGITS)
+            .unwrap_or_else(|_| unreachable!("the bounds are constants that the library accepts"));
+        Self { us }
+    }
+
+    /// Records one request. Rounded up, so that no request looks faster than it was.
+    pub(crate) fn record(&mut self, latency: Duration) {
+        self.us.saturating_record(latency.as_nanos().div_ceil(1000).min(u128::from(u64::MAX)) as u64);
+    }
+
+    /// Adds those of another connection.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.us.add(&other.us).unwrap_or_else(|_| unreachable!("both histograms have the same bounds"));
+    }
+
+    /// The figures, or `None` if nothing was recorded.
+    pub(crate) fn summary(&self) -> Option<LatencySummary> {
+        if self.us.is_empty() {
+            return None;
+        }
+        Some(LatencySummary {
+            samples: self.us.len(),
+            min_us: self.us.min(),
+            mean_us: self.us.mean(),
+            p50_us: self.us.value_at_quantile(0.5),
+            p90_us: self.us.value_at_quantile(0.9),
+            p99_us: self.us.value_at_quantile(0.99),
+            p99_9_us: self.us.value_at_quantile(0.999),
+            max_us: self.us.max(),
+        })
+    }
+}
+
+/// The percentiles of one phase, in microseconds.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[allow(missing_docs)]
+pub(crate) struct LatencySummary {
+    pub(crate) samples: u64,
+    pub(crate) min_us: u64,
+    pub(crate) mean_us: f64,
+    pub(crate) p50_us: u64,
+    pub(crate) p90_us: u64,
+    pub(crate) p99_us: u64,
+    pub(crate) p99_9_us: u64,
+    pub(crate) max_us: u64,
+}

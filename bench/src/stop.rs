@@ -1,0 +1,75 @@
+//! Ending a run early: on Ctrl-C, or because one connection failed.
+
+use std::net::{Shutdown, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use nix::sys::signal::{SigSet, Signal};
+
+/// Shared by every thread of a run. Threads block in socket calls, so stopping shuts the sockets.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Stop {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    interrupted: AtomicBool,
+    sockets: Mutex<Vec<TcpStream>>,
+}
+
+impl Stop {
+    /// Waits for SIGINT and SIGTERM on a thread of its own; call it before any other thread starts.
+    /// The second signal ends the process at once: files are nameless, so nothing stays behind
+    /// but the topic.
+    pub(crate) fn on_signals() -> std::io::Result<Self> {
+        let stop = Self::default();
+        let mut signals = SigSet::empty();
+        signals.add(Signal::SIGINT);
+        signals.add(Signal::SIGTERM);
+        signals.thread_block()?;
+        let waiting = stop.clone();
+        std::thread::Builder::new().name("signals".into()).spawn(move || {
+            while signals.wait().is_ok() {
+                if waiting.shared.interrupted.swap(true, Ordering::SeqCst) {
+                    std::process::exit(1);
+                }
+                waiting.shut_sockets();
+            }
+        })?;
+        Ok(stop)
+    }
+
+    /// Whether the user asked to stop.
+    pub(crate) fn interrupted(&self) -> bool {
+        self.shared.interrupted.load(Ordering::Relaxed)
+    }
+
+    /// Takes part in the stop: the socket is shut when it comes. Released by `release_sockets`.
+    pub(crate) fn register(&self, socket: &TcpStream) -> std::io::Result<()> {
+        let socket = socket.try_clone()?;
+        let mut sockets = self.sockets();
+        if self.interrupted() {
+            let _ = socket.shutdown(Shutdown::Both);
+        }
+        sockets.push(socket);
+        Ok(())
+    }
+
+    /// Ends every blocked read and write of the registered sockets.
+    pub(crate) fn shut_sockets(&self) {
+        for socket in self.sockets().iter() {
+            // An error means that it is closed already.
+            let _ = socket.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// Forgets (and so closes) the sockets of a finished phase.
+    pub(crate) fn release_sockets(&self) {
+        self.sockets().clear();
+    }
+
+    fn sockets(&self) -> std::sync::MutexGuard<'_, Vec<TcpStream>> {
+        self.shared.sockets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
