@@ -64,7 +64,7 @@ pub enum AdminError {
 }
 
 fn reason(message: &Option<String>) -> String {
-    let message = message.as_deref().unwrap_or_default();
+    let message = message.as_deref().unwrap_or_default().trim_end_matches('.');
     if message.is_empty() { String::new() } else { format!(" ({message})") }
 }
 

@@ -214,6 +214,15 @@ impl Producer {
         failures.since_flush.take().map_or(Ok(()), Err)
     }
 
+    /// Whether any record has failed since the last flush, without waiting.
+    ///
+    /// # Errors
+    /// The first failure of any record since the last flush; the next flush gives it too.
+    pub fn check(&self) -> Result<(), ProduceError> {
+        let failures = self.shared.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        failures.since_flush.clone().map_or(Ok(()), Err)
+    }
+
     fn lock_topics(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<TopicQueues>>> {
         // Nothing panics half-way through a change, so it is whole even behind a poisoned lock.
         self.topics.lock().unwrap_or_else(PoisonError::into_inner)

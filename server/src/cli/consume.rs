@@ -1,0 +1,292 @@
+//! `ringmain consume`: writes the records of a topic to standard output.
+
+mod sink;
+mod start;
+
+use std::collections::HashMap;
+use std::io::{self, IsTerminal};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use ringmain_client::config::{ConsumerConfig, GroupConfig, OutOfRange};
+use ringmain_client::consumer::{Assigned, Fetched};
+use ringmain_client::error::ClusterError;
+use ringmain_client::group::{GroupError, GroupEvent, PartitionOffset};
+use ringmain_client::{Client, Consumer, GroupConsumer};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use self::sink::{Form, Reader, Sink};
+use self::start::From;
+use super::output::{BrokerArgs, CliError, Progress};
+
+/// How long to wait for records before looking at anything else.
+const POLL_WAIT: Duration = Duration::from_secs(1);
+/// How often at most to commit while records keep coming.
+const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
+/// The exit code after a second interrupt: that of a process ended by the first.
+const INTERRUPTED_TWICE: i32 = 130;
+
+/// What to consume.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  ringmain consume orders --from beginning --exit-at-end\n  ringmain consume orders --group billing\n  ringmain consume orders --from timestamp:2026-01-31T12:00:00Z --json"
+)]
+pub(crate) struct ConsumeArgs {
+    /// Name of the topic
+    topic: String,
+    /// Partition to read; may be given several times [default: all]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..), conflicts_with = "group")]
+    partition: Vec<i32>,
+    /// Where to start: beginning, end, an offset, timestamp:MILLISECONDS or timestamp:RFC3339.
+    /// With --group: where to start in partitions the group has committed nothing of
+    #[arg(long, value_name = "WHERE", default_value = "beginning")]
+    from: From,
+    /// Share the partitions with the other members of this group, and commit what was written
+    #[arg(long, value_name = "GROUP")]
+    group: Option<String>,
+    /// End after this many records
+    #[arg(long, value_name = "N")]
+    count: Option<u64>,
+    /// End when all there is has been read
+    #[arg(long)]
+    exit_at_end: bool,
+    /// Write the key and a tab before each value
+    #[arg(long)]
+    print_key: bool,
+    /// Write every record as a line of JSON; bytes that are not text are hexadecimal, under
+    /// key_hex or value_hex
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    broker: BrokerArgs,
+}
+
+/// Where records come from.
+enum Source {
+    Alone(Consumer),
+    Group(Box<GroupConsumer>),
+}
+
+/// What a poll has come to, for both sources.
+enum Polled {
+    Fetched(Fetched),
+    Revoking,
+    Nothing,
+}
+
+/// Runs `ringmain consume`.
+pub(crate) async fn run(args: ConsumeArgs) -> Result<(), CliError> {
+    let mut stop = stop_on_signal()?;
+    let client = args.broker.connect().await?;
+    let source = source(&args, client).await?;
+    let form = match (args.json, args.print_key) {
+        (true, _) => Form::Json,
+        (false, true) => Form::KeyValue,
+        (false, false) => Form::Value,
+    };
+    let mut consumption = Consumption {
+        source,
+        sink: Sink::new(form),
+        left: args.count,
+        exit_at_end: args.exit_at_end,
+        written: HashMap::new(),
+        committed: Instant::now(),
+        records: 0,
+        bytes: 0,
+        progress: Progress::new(!io::stdout().is_terminal()),
+    };
+    let result = consumption.consume(&mut stop).await;
+    let flushed = consumption.finish().await;
+    // What went wrong first is what to tell.
+    result.and(flushed)
+}
+
+async fn source(args: &ConsumeArgs, client: Client) -> Result<Source, CliError> {
+    let topic = client.topic_retrying(&args.topic, false).await?;
+    if let Some(group) = &args.group {
+        let out_of_range = match args.from {
+            From::Beginning => OutOfRange::Earliest,
+            From::End => OutOfRange::Latest,
+            From::Offset(_) | From::Timestamp(_) => {
+                return Err(CliError::FromWithGroup);
+            }
+        };
+        let config = GroupConfig {
+            consumer: ConsumerConfig { out_of_range, ..ConsumerConfig::default() },
+            ..GroupConfig::default()
+        };
+        let topics = [args.topic.clone()];
+        let consumer = GroupConsumer::new(client, group, &topics, config);
+        return Ok(Source::Group(Box::new(consumer)));
+    }
+    let mut partitions = args.partition.clone();
+    if partitions.is_empty() {
+        partitions = topic.partitions.iter().map(|info| info.partition).collect();
+    }
+    partitions.sort_unstable();
+    partitions.dedup();
+    let name: Arc<str> = args.topic.as_str().into();
+    let assigned: Result<Vec<Assigned>, ClusterError> = partitions
+        .into_iter()
+        .map(|partition| {
+            topic.partition(partition)?;
+            Ok(Assigned { topic: Arc::clone(&name), partition, start: args.from.start() })
+        })
+        .collect();
+    let mut consumer = Consumer::new(client, ConsumerConfig::default());
+    consumer.assign(assigned?);
+    Ok(Source::Alone(consumer))
+}
+
+impl Source {
+    async fn poll(&mut self, wait: Duration) -> Result<Polled, CliError> {
+        match self {
+            Self::Alone(consumer) => {
+                let fetched = consumer.poll(wait).await?;
+                Ok(fetched.map_or(Polled::Nothing, Polled::Fetched))
+            }
+            Self::Group(consumer) => Ok(match consumer.poll(wait).await? {
+                GroupEvent::Fetched(fetched) => Polled::Fetched(fetched),
+                GroupEvent::Revoking => Polled::Revoking,
+                GroupEvent::Assigned(_) | GroupEvent::Idle => Polled::Nothing,
+            }),
+        }
+    }
+
+    fn at_end(&self) -> bool {
+        match self {
+            Self::Alone(consumer) => consumer.at_end(),
+            Self::Group(consumer) => consumer.at_end(),
+        }
+    }
+}
+
+struct Consumption {
+    source: Source,
+    sink: Sink,
+    left: Option<u64>,
+    exit_at_end: bool,
+    /// For every partition, the offset behind the last record that is in the sink.
+    written: HashMap<(Arc<str>, i32), i64>,
+    committed: Instant,
+    records: u64,
+    bytes: u64,
+    progress: Progress,
+}
+
+impl Consumption {
+    async fn consume(&mut self, stop: &mut watch::Receiver<bool>) -> Result<(), CliError> {
+        // Nothing is waited for while records keep coming; they are flushed before waiting.
+        let mut wait = Duration::ZERO;
+        while self.left != Some(0) && !*stop.borrow() {
+            let polled = tokio::select! {
+                biased;
+                // An error means that the task that tells is gone, which it is not before the end.
+                _ = stop.changed() => break,
+                polled = self.source.poll(wait) => polled?,
+            };
+            let idle = matches!(polled, Polled::Nothing);
+            match polled {
+                Polled::Fetched(fetched) => self.add(&fetched)?,
+                Polled::Revoking => {
+                    if self.flush(true).await? == Reader::Gone {
+                        break;
+                    }
+                    // The partitions may come back at an earlier offset.
+                    self.written.clear();
+                }
+                Polled::Nothing => {}
+            }
+            if (idle || self.sink.is_full()) && self.flush(false).await? == Reader::Gone {
+                break;
+            }
+            if self.exit_at_end && self.source.at_end() {
+                break;
+            }
+            wait = if idle { POLL_WAIT } else { Duration::ZERO };
+            self.progress.show(self.records, self.bytes);
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, fetched: &Fetched) -> Result<(), CliError> {
+        let mut next = fetched.next_offset;
+        for record in &fetched.records {
+            if self.left == Some(0) {
+                next = record.offset;
+                break;
+            }
+            self.sink.add(record)?;
+            self.records += 1;
+            self.bytes += record.value.as_ref().map_or(0, |value| value.len() as u64);
+            self.left = self.left.map(|left| left - 1);
+        }
+        self.written.insert((Arc::clone(&fetched.topic), fetched.partition), next);
+        Ok(())
+    }
+
+    /// Writes the buffer; then, in a group and if it is time, commits what is written.
+    async fn flush(&mut self, commit: bool) -> Result<Reader, CliError> {
+        if self.sink.flush().await? == Reader::Gone {
+            // How much of the last buffer was read is unknown: it is not committed.
+            self.written.clear();
+            return Ok(Reader::Gone);
+        }
+        let Source::Group(consumer) = &mut self.source else {
+            return Ok(Reader::There);
+        };
+        if commit || self.committed.elapsed() >= COMMIT_INTERVAL {
+            let offsets: Vec<PartitionOffset> = self
+                .written
+                .iter()
+                .map(|((topic, partition), offset)| PartitionOffset {
+                    topic: Arc::clone(topic),
+                    partition: *partition,
+                    offset: *offset,
+                })
+                .collect();
+            match consumer.commit(&offsets).await {
+                // Whoever has the partitions now writes these records again.
+                Err(GroupError::Rebalanced { .. }) => self.written.clear(),
+                result => result?,
+            }
+            self.committed = Instant::now();
+        }
+        Ok(Reader::There)
+    }
+
+    /// Writes and commits the rest, and leaves the group.
+    async fn finish(mut self) -> Result<(), CliError> {
+        let flushed = self.flush(true).await;
+        drop(self.progress);
+        if let Source::Group(consumer) = self.source
+            && let Err(error) = consumer.leave().await
+        {
+            // Nothing is lost by it: the coordinator finds out by itself.
+            tracing::debug!(%error, "could not leave the group");
+        }
+        flushed.map(drop)
+    }
+}
+
+/// Turns true with SIGINT or SIGTERM; a second one ends the process at once, since writing to a
+/// reader that does not read may take for ever.
+fn stop_on_signal() -> Result<watch::Receiver<bool>, CliError> {
+    let mut interrupts = signal(SignalKind::interrupt()).map_err(CliError::Signal)?;
+    let mut terminations = signal(SignalKind::terminate()).map_err(CliError::Signal)?;
+    let (sender, receiver) = watch::channel(false);
+    tokio::spawn(async move {
+        for _ in 0..2 {
+            tokio::select! {
+                _ = interrupts.recv() => {}
+                _ = terminations.recv() => {}
+            }
+            if sender.send_replace(true) {
+                std::process::exit(INTERRUPTED_TWICE);
+            }
+        }
+    });
+    Ok(receiver)
+}

@@ -1,0 +1,182 @@
+//! What the commands that talk to a broker share: its address, errors, and printing.
+
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use ringmain_client::Client;
+use ringmain_client::admin::AdminError;
+use ringmain_client::config::ClientConfig;
+use ringmain_client::consumer::ConsumeError;
+use ringmain_client::error::ClusterError;
+use ringmain_client::group::GroupError;
+use ringmain_client::offsets::OffsetError;
+use ringmain_client::producer::ProduceError;
+use serde::Serialize;
+
+/// How often the progress on a terminal is drawn.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Why a command failed: what happened, and what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CliError {
+    /// The cluster could not be reached, or does not have what was asked for.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// An administrative request failed.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    /// Records could not be produced.
+    #[error(transparent)]
+    Produce(#[from] ProduceError),
+    /// Records could not be consumed.
+    #[error(transparent)]
+    Consume(#[from] ConsumeError),
+    /// Taking part in a group failed.
+    #[error(transparent)]
+    Group(#[from] GroupError),
+    /// Offsets could not be looked up.
+    #[error(transparent)]
+    Offset(#[from] OffsetError),
+    /// The input could not be read.
+    #[error("cannot read {input} ({source}); check that it exists and may be read")]
+    Input {
+        /// A file name or "standard input".
+        input: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The output could not be written.
+    #[error("cannot write to standard output ({0}); check where it goes")]
+    Output(io::Error),
+    /// A line of the input is too long for a record.
+    #[error("line {line} is longer than {limit} bytes; split it, since a record cannot be larger")]
+    LineTooLong {
+        /// The number of the line, from 1.
+        line: u64,
+        /// The limit.
+        limit: usize,
+    },
+    /// The output could not be put as JSON.
+    #[error("cannot express the result as JSON ({0}); try without --json")]
+    Json(serde_json::Error),
+    /// Signals could not be listened to.
+    #[error("cannot listen to signals ({0}); check the limits of this process")]
+    Signal(io::Error),
+    /// A writing thread ended without a result.
+    #[error("the thread that writes the output ended early; report it")]
+    Writer,
+    /// A start that a group does not have.
+    #[error(
+        "a group starts at what it has committed, so --from takes beginning or end with --group; leave out one of the two"
+    )]
+    FromWithGroup,
+}
+
+/// The broker that a command talks to.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct BrokerArgs {
+    /// Address of any broker of the cluster
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9092")]
+    broker: String,
+}
+
+impl BrokerArgs {
+    /// Connects to the cluster of that broker.
+    pub(crate) async fn connect(&self) -> Result<Client, CliError> {
+        let addresses: Vec<String> = self.broker.split(',').map(str::to_owned).collect();
+        Ok(Client::connect(&addresses, ClientConfig::default()).await?)
+    }
+}
+
+/// Writes text to standard output. A reader that has gone away is no error: `| head` does that.
+pub(crate) fn print(text: &str) -> Result<(), CliError> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(CliError::Output(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Writes a value as one line of JSON to standard output.
+pub(crate) fn print_json(value: &impl Serialize) -> Result<(), CliError> {
+    let mut line = serde_json::to_string(value).map_err(CliError::Json)?;
+    line.push('\n');
+    print(&line)
+}
+
+/// Rows of text as aligned columns, the first row being the headings.
+pub(crate) fn columns<const N: usize>(rows: &[[String; N]]) -> String {
+    let mut widths = [0; N];
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut text = String::new();
+    for row in rows {
+        let mut line = String::new();
+        for (width, cell) in widths.iter().zip(row) {
+            // Writing to a String cannot fail.
+            let _ = write!(line, "{cell:<width$}  ");
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// An optional number as text: `-` for none.
+pub(crate) fn or_dash(number: Option<impl ToString>) -> String {
+    number.map_or_else(|| "-".to_owned(), |number| number.to_string())
+}
+
+/// Counts records and bytes on standard error while it is a terminal.
+pub(crate) struct Progress {
+    bar: ProgressBar,
+}
+
+impl Progress {
+    /// Shows progress if `wanted` and standard error is a terminal.
+    pub(crate) fn new(wanted: bool) -> Self {
+        let bar = if wanted && io::stderr().is_terminal() {
+            let bar = ProgressBar::new_spinner();
+            // The template is constant; should it not parse, the default style will do.
+            if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed} {msg}") {
+                bar.set_style(style);
+            }
+            bar.enable_steady_tick(PROGRESS_INTERVAL);
+            bar
+        } else {
+            ProgressBar::hidden()
+        };
+        Self { bar }
+    }
+
+    /// Shows the counts so far.
+    pub(crate) fn show(&self, records: u64, bytes: u64) {
+        if !self.bar.is_hidden() {
+            self.bar.set_message(format!("{records} records, {bytes} bytes"));
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_aligned_and_have_no_trailing_blanks() {
+        let row = |a: &str, b: &str| [a.to_owned(), b.to_owned()];
+        let text = columns(&[row("NAME", "N"), row("a", ""), row("longer", "12")]);
+        assert_eq!(text, "NAME    N\na\nlonger  12\n");
+    }
+}
