@@ -235,7 +235,9 @@ impl Store {
             return Ok(());
         };
         log.mark_deleted();
-        let gone = self.dir.join(format!("{DELETED}{:?}", log.id()));
+        let unused = |n: &u32| !self.dir.join(format!("{DELETED}{:?}-{n}", log.id())).exists();
+        let n = (0..).find(unused).unwrap_or_default();
+        let gone = self.dir.join(format!("{DELETED}{:?}-{n}", log.id()));
         self.io
             .rename(&self.dir.join(name), &gone)
             .and_then(|()| self.io.sync_dir(&self.dir))

@@ -1,2 +1,19 @@
-//! The Ringmain broker.
+//! The Ringmain broker: a message log that speaks the Kafka wire protocol.
+//!
+//! [`Running`] is a whole broker in a process; the `ringmain` command runs one.
 #![forbid(unsafe_code)]
+
+mod api;
+mod broker;
+mod clock;
+mod config;
+mod group;
+mod handler;
+mod metadata;
+mod producer_ids;
+mod replay;
+mod shard;
+mod wire;
+
+pub use broker::{Running, StartError};
+pub use config::{Config, ConfigError, Endpoint, Key};

@@ -1,0 +1,137 @@
+//! The one table of what the broker speaks: key, versions, handler. ApiVersions answers from it, and
+//! requests are dispatched by it, so what is advertised is what is served.
+
+use crate::broker::Broker;
+use crate::handler;
+use crate::wire::messages::{self, ApiKey};
+use crate::wire::{Malformed, Message, Request, RequestHeader, Response};
+use futures_util::future::LocalBoxFuture;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// A frame that was received.
+pub(crate) struct Call<'a> {
+    pub(crate) broker: &'a Arc<Broker>,
+    pub(crate) peer: SocketAddr,
+    pub(crate) frame: &'a mut [u8],
+}
+
+/// An answer, or the promise of one. A reason given instead closes the connection.
+pub(crate) enum Answer {
+    Now(Response),
+    Later(LocalBoxFuture<'static, Result<Response, String>>),
+}
+
+/// What becomes of a request.
+pub(crate) enum Outcome {
+    Answer(Answer),
+    /// It wants none.
+    Silent,
+    /// It cannot be answered.
+    Close(String),
+}
+
+/// What a handler of the control plane works with.
+pub(crate) struct Context {
+    pub(crate) broker: Arc<Broker>,
+    pub(crate) header: RequestHeader,
+    pub(crate) peer: SocketAddr,
+}
+
+type Begin = fn(&Arc<Broker>, SocketAddr, Request<'_>) -> Outcome;
+
+/// One API.
+pub(crate) struct Api {
+    pub(crate) key: ApiKey,
+    pub(crate) min_version: i16,
+    pub(crate) max_version: i16,
+    begin: Begin,
+}
+
+/// An API whose messages come from the codec and whose handler is an async function.
+macro_rules! control {
+    ($key:ident, $versions:expr, $message:ident, $handler:ident) => {
+        Api {
+            key: ApiKey::$key,
+            min_version: *$versions.start(),
+            max_version: *$versions.end(),
+            begin: |broker, peer, request| {
+                control::<messages::$message, _>(broker, peer, &request, handler::$handler::handle)
+            },
+        }
+    };
+}
+
+/// Everything that is served.
+pub(crate) const APIS: &[Api] = &[
+    // From 0, or older librdkafka turns compression off; formats before 3 get an error.
+    Api { key: ApiKey::Produce, min_version: 0, max_version: 12, begin: handler::produce::begin },
+    Api { key: ApiKey::Fetch, min_version: 4, max_version: 16, begin: handler::fetch::begin },
+    control!(ListOffsets, 1..=10, ListOffsetsRequest, list_offsets),
+    control!(Metadata, 0..=13, MetadataRequest, metadata),
+    control!(OffsetCommit, 2..=6, OffsetCommitRequest, offset_commit),
+    control!(OffsetFetch, 1..=8, OffsetFetchRequest, offset_fetch),
+    control!(FindCoordinator, 0..=5, FindCoordinatorRequest, find_coordinator),
+    // From 5 on members may be static, which is not served yet; nor in the four below.
+    control!(JoinGroup, 0..=4, JoinGroupRequest, join_group),
+    control!(Heartbeat, 0..=2, HeartbeatRequest, heartbeat),
+    control!(LeaveGroup, 0..=2, LeaveGroupRequest, leave_group),
+    control!(SyncGroup, 0..=2, SyncGroupRequest, sync_group),
+    control!(DescribeGroups, 0..=3, DescribeGroupsRequest, describe_groups),
+    control!(ListGroups, 0..=4, ListGroupsRequest, list_groups),
+    control!(ApiVersions, 0..=3, ApiVersionsRequest, api_versions),
+    control!(CreateTopics, 2..=7, CreateTopicsRequest, create_topics),
+    control!(DeleteTopics, 1..=6, DeleteTopicsRequest, delete_topics),
+    control!(InitProducerId, 0..=4, InitProducerIdRequest, init_producer_id),
+];
+
+/// Begins a request: at once what must happen in order, the rest as a promise.
+pub(crate) fn begin(call: Call<'_>) -> Outcome {
+    let request = match Request::parse(call.frame) {
+        Ok(request) => request,
+        Err(err) => return Outcome::Close(format!("the request's header is {err}")),
+    };
+    let (key, version) = (request.header.api_key, request.header.version);
+    let Some(api) = APIS.iter().find(|api| api.key as i16 == key) else {
+        return Outcome::Close(format!("a request with API key {key}, which is not served"));
+    };
+    if !(api.min_version..=api.max_version).contains(&version) {
+        if api.key == ApiKey::ApiVersions {
+            return handler::api_versions::too_new(&request.header);
+        }
+        let (min, max) = (api.min_version, api.max_version);
+        return Outcome::Close(format!(
+            "a {:?} request of version {version}; {min} to {max} are served",
+            api.key
+        ));
+    }
+    (api.begin)(call.broker, call.peer, request)
+}
+
+fn control<M, F>(
+    broker: &Arc<Broker>,
+    peer: SocketAddr,
+    request: &Request<'_>,
+    handle: impl FnOnce(Context, M) -> F + 'static,
+) -> Outcome
+where
+    M: Message + 'static,
+    F: Future<Output = M::Response> + 'static,
+{
+    let header = request.header.clone();
+    let message = match request.decode::<M>() {
+        Ok(message) => message,
+        Err(err) => return Outcome::Close(malformed(&header, &err)),
+    };
+    let context = Context { broker: Arc::clone(broker), header: header.clone(), peer };
+    Outcome::Answer(Answer::Later(Box::pin(async move {
+        let response = handle(context, message).await;
+        Response::message(&header, &response).map_err(|err| format!("its answer cannot be encoded: {err}"))
+    })))
+}
+
+/// Why a request that cannot be read ends its connection.
+pub(crate) fn malformed(header: &RequestHeader, err: &Malformed) -> String {
+    let name = ApiKey::try_from(header.api_key).map(|key| format!("{key:?}")).unwrap_or_default();
+    format!("a {name} request of version {} is {err}", header.version)
+}

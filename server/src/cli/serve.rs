@@ -1,0 +1,100 @@
+//! `ringmain serve`: the broker as a process.
+
+use clap::Args;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use ringmain::{Config, ConfigError, Running, StartError};
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use thiserror::Error;
+use tokio::signal::unix::{SignalKind, signal};
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  ringmain serve\n  \
+    ringmain serve --listen 0.0.0.0:9092 --advertised-listeners broker.example:9092\n  \
+    ringmain serve --config ringmain.toml --set num.partitions=3\n\n\
+    When it takes requests it prints one line: ringmain ready HOST:PORT. SIGTERM or Ctrl-C ends it cleanly.")]
+pub(super) struct ServeArgs {
+    /// Where the data is kept [default: ./ringmain-data].
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Where to listen [default: 127.0.0.1:9092].
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<SocketAddr>,
+    /// What clients are told to connect to; needed when listening on every address.
+    #[arg(long, value_name = "HOST:PORT")]
+    advertised_listeners: Option<String>,
+    /// A TOML file with configuration keys.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Sets a configuration key; stronger than the file.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Print every configuration key with its value and meaning, and end.
+    #[arg(long)]
+    list_config: bool,
+}
+
+#[derive(Debug, Error)]
+pub(super) enum ServeError {
+    #[error("{0}")]
+    Config(#[from] ConfigError),
+    #[error("{0}")]
+    Start(#[from] StartError),
+    #[error("signals cannot be caught: {0}")]
+    Signal(#[source] io::Error),
+    #[error("the stop was not clean: {0}; the next start will check all logs")]
+    Stop(#[source] io::Error),
+}
+
+pub(super) fn run(args: ServeArgs) -> Result<(), ServeError> {
+    let mut config = Config::default();
+    if let Some(path) = &args.config {
+        config.load(path)?;
+    }
+    args.set.iter().try_for_each(|pair| config.set_pair(pair))?;
+    if let Some(dir) = args.data_dir {
+        config.data_dir = dir;
+    }
+    if let Some(listen) = args.listen {
+        config.listen = listen;
+    }
+    if let Some(advertised) = &args.advertised_listeners {
+        config.set("advertised.listeners", advertised)?;
+    }
+    if args.list_config {
+        for (key, value) in config.entries() {
+            println!("{} = {value}\n    {}", key.name, key.doc);
+        }
+        return Ok(());
+    }
+    raise_descriptor_limit();
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ServeError::Signal)?;
+    let (mut term, mut int) = runtime
+        .block_on(async { Ok((signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)) })
+        .map_err(ServeError::Signal)?;
+    let running = Running::start(config)?;
+    println!("ringmain ready {}", running.endpoint());
+    // Whoever waits for the line may have closed its end; the broker serves all the same.
+    let _ = io::stdout().flush();
+    runtime.block_on(async {
+        tokio::select! {
+            _ = term.recv() => tracing::info!("SIGTERM: stopping"),
+            _ = int.recv() => tracing::info!("interrupted: stopping"),
+        }
+    });
+    running.stop().map_err(ServeError::Stop)?;
+    tracing::info!("stopped cleanly");
+    Ok(())
+}
+
+/// Every partition takes a descriptor, and the usual soft limit is for programs that use select(2).
+fn raise_descriptor_limit() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {
+        if soft < hard { setrlimit(Resource::RLIMIT_NOFILE, hard, hard) } else { Ok(()) }
+    });
+    if let Err(err) = raised {
+        tracing::warn!("the limit of open files was not raised: {err}");
+    }
+}

@@ -1,0 +1,93 @@
+//! ListOffsets (2), versions 1 to 10.
+//!
+//! The first offset (-2, and -4: all of it is local), the end (-1), that of the largest timestamp
+//! (-3), or the first record of a time or later, looked for inside of its batch, compressed or not.
+//! Nothing is tiered, so -5 finds nothing.
+
+use super::errors;
+use super::fetch::epoch_error;
+use crate::api::Context;
+use crate::metadata::Partition;
+use crate::wire::messages::list_offsets_request::ListOffsetsPartition;
+use crate::wire::messages::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
+use crate::wire::messages::{ListOffsetsRequest, ListOffsetsResponse};
+use crate::wire::{ErrorCode, NONE};
+use bytes::Bytes;
+use ringmain_client::wire::batch::next_batch;
+
+const LATEST: i64 = -1;
+const EARLIEST: i64 = -2;
+const MAX_TIMESTAMP: i64 = -3;
+const EARLIEST_LOCAL: i64 = -4;
+const LATEST_TIERED: i64 = -5;
+
+/// A record that was found: its timestamp, its offset and the epoch it was written in.
+type Found = (i64, i64, i32);
+/// Nothing found, which is no error.
+const NOTHING: Found = (-1, -1, -1);
+
+pub(crate) async fn handle(context: Context, request: ListOffsetsRequest) -> ListOffsetsResponse {
+    let mut topics = Vec::with_capacity(request.topics.len());
+    for asked in request.topics {
+        let topic = context.broker.catalog.topic(&asked.name);
+        let answer = |one: &ListOffsetsPartition| {
+            let partition = topic.as_ref().and_then(|topic| topic.partition(one.partition_index));
+            let found = match partition {
+                None => Err(ErrorCode::UnknownTopicOrPartition),
+                Some(partition) => find(&context, partition, one),
+            };
+            let (code, found) = match found {
+                Ok(found) => (NONE, found),
+                Err(code) => (code.code(), NOTHING),
+            };
+            ListOffsetsPartitionResponse::default()
+                .with_partition_index(one.partition_index)
+                .with_error_code(code)
+                .with_timestamp(found.0)
+                .with_offset(found.1)
+                .with_leader_epoch(found.2)
+        };
+        let partitions = asked.partitions.iter().map(answer).collect();
+        topics.push(ListOffsetsTopicResponse::default().with_name(asked.name).with_partitions(partitions));
+    }
+    ListOffsetsResponse::default().with_topics(topics)
+}
+
+fn find(context: &Context, partition: &Partition, asked: &ListOffsetsPartition) -> Result<Found, ErrorCode> {
+    if let Some(code) = epoch_error(asked.current_leader_epoch, partition.leader_epoch) {
+        return Err(code);
+    }
+    let progress = partition.log.progress();
+    match asked.timestamp {
+        LATEST => Ok((-1, progress.visible.0, partition.leader_epoch)),
+        EARLIEST | EARLIEST_LOCAL => Ok((-1, progress.start.0, partition.leader_epoch)),
+        LATEST_TIERED => Ok(NOTHING),
+        MAX_TIMESTAMP => match partition.log.max_timestamp_ms() {
+            Some(timestamp) => by_time(context, partition, timestamp),
+            None => Ok(NOTHING),
+        },
+        timestamp if timestamp >= 0 => by_time(context, partition, timestamp),
+        _ => Err(ErrorCode::InvalidRequest),
+    }
+}
+
+fn by_time(context: &Context, partition: &Partition, timestamp: i64) -> Result<Found, ErrorCode> {
+    let failed = |err: &dyn std::fmt::Display, code| {
+        tracing::error!(log = partition.log.name(), "a search by time failed: {err}");
+        code
+    };
+    let found = partition.log.find_timestamp(timestamp).map_err(|err| failed(&err, errors::read(&err)))?;
+    let Some((header, slice)) = found else { return Ok(NOTHING) };
+    let mut bytes = Bytes::from(slice.read().map_err(|err| failed(&err, errors::read(&err)))?);
+    let bytes_max = context.broker.config.timestamp_scan_bytes_max;
+    let records =
+        next_batch(&mut bytes).and_then(|batch| batch.map(|batch| batch.records(bytes_max)).transpose());
+    let records = records.map_err(|err| failed(&err, ErrorCode::CorruptMessage))?;
+    for record in records.into_iter().flatten() {
+        let record = record.map_err(|err| failed(&err, ErrorCode::CorruptMessage))?;
+        if record.timestamp >= timestamp {
+            return Ok((record.timestamp, record.offset, header.leader_epoch.0));
+        }
+    }
+    Ok(NOTHING)
+}

@@ -1,0 +1,68 @@
+//! OffsetCommit (8), versions 2 to 6.
+//!
+//! Answered when the offsets are durable. Omitted: retention times (nothing lapses yet), static
+//! members (from 7 on).
+
+use super::errors;
+use crate::api::Context;
+use crate::clock::now_ms;
+use crate::group::{Committed, Generation, TopicPartition};
+use crate::wire::messages::offset_commit_response::{
+    OffsetCommitResponsePartition, OffsetCommitResponseTopic,
+};
+use crate::wire::messages::{OffsetCommitRequest, OffsetCommitResponse};
+use crate::wire::{ErrorCode, NONE};
+
+pub(crate) async fn handle(context: Context, request: OffsetCommitRequest) -> OffsetCommitResponse {
+    let catalog = &context.broker.catalog;
+    let metadata_max = context.broker.config.offset_metadata_bytes_max;
+    let now = now_ms();
+    let mut accepted = Vec::new();
+    // Each partition with what is wrong with it alone.
+    let mut topics = Vec::with_capacity(request.topics.len());
+    for asked in request.topics {
+        let topic = catalog.topic(&asked.name);
+        let mut results = Vec::with_capacity(asked.partitions.len());
+        for one in asked.partitions {
+            let metadata = one.committed_metadata.as_deref().unwrap_or_default().to_owned();
+            let known = topic.as_ref().is_some_and(|topic| topic.partition(one.partition_index).is_some());
+            let code = if !known {
+                ErrorCode::UnknownTopicOrPartition.code()
+            } else if metadata.len() > metadata_max {
+                ErrorCode::OffsetMetadataTooLarge.code()
+            } else {
+                let partition =
+                    TopicPartition { topic: asked.name.to_string(), partition: one.partition_index };
+                let committed = Committed {
+                    offset: one.committed_offset,
+                    leader_epoch: one.committed_leader_epoch,
+                    metadata,
+                    committed_at_ms: now,
+                };
+                accepted.push((partition, committed));
+                NONE
+            };
+            results.push((one.partition_index, code));
+        }
+        topics.push((asked.name, results));
+    }
+    let generation =
+        Generation { id: request.generation_id_or_member_epoch, member_id: request.member_id.to_string() };
+    let outcome = context.broker.groups.commit(&request.group_id, &generation, accepted).await;
+    let code = match outcome {
+        Ok(()) => NONE,
+        Err(err) => {
+            tracing::debug!(group = request.group_id.as_str(), "offsets were not committed: {err}");
+            errors::commit(&err).code()
+        }
+    };
+    let partition = |(index, own): (i32, i16)| {
+        let code = if own == NONE { code } else { own };
+        OffsetCommitResponsePartition::default().with_partition_index(index).with_error_code(code)
+    };
+    let topics = topics.into_iter().map(|(name, results)| {
+        let partitions = results.into_iter().map(partition).collect();
+        OffsetCommitResponseTopic::default().with_name(name).with_partitions(partitions)
+    });
+    OffsetCommitResponse::default().with_topics(topics.collect())
+}

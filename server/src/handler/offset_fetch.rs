@@ -1,0 +1,89 @@
+//! OffsetFetch (9), versions 1 to 8.
+//!
+//! What a group has committed for the partitions asked for, or (from 2 on) for all. From 8 on several
+//! groups at once. -1 stands for nothing committed. Omitted: waiting for transactions, which are not
+//! served.
+
+use crate::api::Context;
+use crate::group::{Committed, TopicPartition};
+use crate::wire::messages::offset_fetch_response::{
+    OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions,
+    OffsetFetchResponseTopic, OffsetFetchResponseTopics,
+};
+use crate::wire::messages::{OffsetFetchRequest, OffsetFetchResponse, TopicName};
+use crate::wire::{NONE, text};
+use std::collections::BTreeMap;
+
+/// From here on groups come as a list.
+const LIST_FROM: i16 = 8;
+
+/// A topic with the partitions asked for.
+type Asked = Vec<(String, Vec<i32>)>;
+/// A topic with what was found for its partitions.
+type Found = Vec<(String, Vec<(i32, Committed)>)>;
+
+pub(crate) async fn handle(context: Context, request: OffsetFetchRequest) -> OffsetFetchResponse {
+    if context.header.version >= LIST_FROM {
+        let groups = request.groups.into_iter().map(|group| {
+            let asked = group.topics.map(|topics| {
+                topics.into_iter().map(|topic| (topic.name.to_string(), topic.partition_indexes)).collect()
+            });
+            let topics = find(&context, &group.group_id, asked).into_iter().map(|(name, found)| {
+                let partition = |(index, committed): (i32, Committed)| {
+                    OffsetFetchResponsePartitions::default()
+                        .with_partition_index(index)
+                        .with_committed_offset(committed.offset)
+                        .with_committed_leader_epoch(committed.leader_epoch)
+                        .with_metadata(Some(text(committed.metadata)))
+                        .with_error_code(NONE)
+                };
+                OffsetFetchResponseTopics::default()
+                    .with_name(TopicName(text(name)))
+                    .with_partitions(found.into_iter().map(partition).collect())
+            });
+            let topics = topics.collect();
+            OffsetFetchResponseGroup::default().with_group_id(group.group_id).with_topics(topics)
+        });
+        return OffsetFetchResponse::default().with_groups(groups.collect());
+    }
+    let asked = request.topics.map(|topics| {
+        topics.into_iter().map(|topic| (topic.name.to_string(), topic.partition_indexes)).collect()
+    });
+    let topics = find(&context, &request.group_id, asked).into_iter().map(|(name, found)| {
+        let partition = |(index, committed): (i32, Committed)| {
+            OffsetFetchResponsePartition::default()
+                .with_partition_index(index)
+                .with_committed_offset(committed.offset)
+                .with_committed_leader_epoch(committed.leader_epoch)
+                .with_metadata(Some(text(committed.metadata)))
+                .with_error_code(NONE)
+        };
+        OffsetFetchResponseTopic::default()
+            .with_name(TopicName(text(name)))
+            .with_partitions(found.into_iter().map(partition).collect())
+    });
+    OffsetFetchResponse::default().with_topics(topics.collect())
+}
+
+fn find(context: &Context, group: &str, asked: Option<Asked>) -> Found {
+    context.broker.groups.with_offsets(|offsets| {
+        let Some(asked) = asked else {
+            let mut topics: BTreeMap<String, Vec<(i32, Committed)>> = BTreeMap::new();
+            for (partition, committed) in offsets.of_group(group) {
+                topics.entry(partition.topic).or_default().push((partition.partition, committed));
+            }
+            return topics.into_iter().collect();
+        };
+        let nothing =
+            || Committed { offset: -1, leader_epoch: -1, metadata: String::new(), committed_at_ms: -1 };
+        let found = asked.into_iter().map(|(topic, indexes)| {
+            let one = |index: i32| {
+                let partition = TopicPartition { topic: topic.clone(), partition: index };
+                (index, offsets.get(group, &partition).cloned().unwrap_or_else(nothing))
+            };
+            let partitions = indexes.into_iter().map(one).collect();
+            (topic, partitions)
+        });
+        found.collect()
+    })
+}

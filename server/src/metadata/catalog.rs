@@ -1,0 +1,270 @@
+//! The metadata at work: its log, its state, and for each topic the logs of its partitions.
+
+use super::image::ApplyError;
+use super::{Command, Image, METADATA_LOG, TopicConfig, TopicImage, log_name};
+use crate::replay::{ReplayError, replay};
+use ringmain_engine::{
+    AppendError, BatchBuilder, CreateError, DeleteError, Durability, LeaderEpoch, Log, LogConfig, LogId,
+    Store, WaitError,
+};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
+use thiserror::Error;
+use uuid::Uuid;
+
+/// A topic that clients can use.
+#[derive(Debug)]
+pub(crate) struct Topic {
+    pub(crate) name: String,
+    pub(crate) id: Uuid,
+    pub(crate) internal: bool,
+    pub(crate) config: TopicConfig,
+    pub(crate) partitions: Vec<Partition>,
+}
+
+/// One partition of a topic.
+#[derive(Clone, Debug)]
+pub(crate) struct Partition {
+    pub(crate) log: Arc<Log>,
+    pub(crate) leader_epoch: i32,
+}
+
+impl Topic {
+    pub(crate) fn partition(&self, index: i32) -> Option<&Partition> {
+        self.partitions.get(usize::try_from(index).ok()?)
+    }
+}
+
+/// Why the metadata cannot be read or changed.
+#[derive(Debug, Error)]
+pub(crate) enum CatalogError {
+    #[error("the metadata log cannot be read: {0}")]
+    Read(#[from] ReplayError),
+    #[error("{0}")]
+    Command(#[from] ApplyError),
+    #[error("a command cannot be written: {0}")]
+    Encode(#[from] serde_json::Error),
+    #[error("the metadata cannot be changed: {0}")]
+    Append(#[from] AppendError),
+    #[error("the metadata cannot be made durable: {0}")]
+    Durable(#[from] WaitError),
+    #[error("{0}")]
+    Create(#[from] CreateError),
+    #[error("{0}")]
+    Delete(#[from] DeleteError),
+    #[error("the log {name} belongs to another topic; move its directory away")]
+    Foreign { name: String },
+    #[error("topic {name}: {reason}")]
+    Config { name: String, reason: String },
+}
+
+/// The metadata. Readers look up topics; one writer at a time changes them.
+#[derive(Debug)]
+pub(crate) struct Catalog {
+    store: Arc<Store>,
+    log: Arc<Log>,
+    defaults: LogConfig,
+    image: Mutex<Image>,
+    topics: RwLock<Topics>,
+    cluster_id: String,
+}
+
+/// Topics by name and by id.
+#[derive(Debug, Default)]
+pub(crate) struct Topics {
+    by_name: HashMap<String, Arc<Topic>>,
+    by_id: HashMap<Uuid, Arc<Topic>>,
+}
+
+impl Catalog {
+    /// Reads the metadata of a store, finishes what a crash left half done and opens all partitions.
+    pub(crate) fn open(store: Arc<Store>, defaults: LogConfig) -> Result<Self, CatalogError> {
+        let log = match store.log(METADATA_LOG) {
+            Some(log) => log,
+            None => {
+                store.create_log(METADATA_LOG, LogId(*Uuid::new_v4().as_bytes()), LogConfig::default())?
+            }
+        };
+        let image = read_image(&log)?;
+        let mut catalog = Self {
+            store,
+            log,
+            defaults,
+            image: Mutex::new(image),
+            topics: RwLock::default(),
+            cluster_id: String::new(),
+        };
+        catalog.prepare()?;
+        catalog.cluster_id = catalog.with_image(|image| image.cluster_id.clone());
+        Ok(catalog)
+    }
+
+    fn prepare(&self) -> Result<(), CatalogError> {
+        let image = self.with_image(Image::clone);
+        if image.cluster_id.is_empty() {
+            let cluster_id = Uuid::new_v4().simple().to_string();
+            self.record(&Command::ClusterCreated { cluster_id })?;
+        }
+        let floor = self.store.epoch_floor().0;
+        if image.topics.values().flat_map(|topic| &topic.leader_epochs).any(|epoch| *epoch < floor) {
+            self.record(&Command::LeaderEpochsRaised { to: floor })?;
+        }
+        for id in image.deleting.keys() {
+            self.purge(*id)?;
+        }
+        for topic in self.with_image(|image| image.topics.clone()).into_values() {
+            self.open_topic(&topic)?;
+        }
+        let known = |log: &Arc<Log>| log.name() == METADATA_LOG || self.owns(log);
+        for log in self.store.logs().iter().filter(|log| !known(log)) {
+            tracing::warn!(log = log.name(), "the log belongs to no topic; it is left as it is");
+        }
+        Ok(())
+    }
+
+    fn owns(&self, log: &Arc<Log>) -> bool {
+        let topic = log.name().rsplit_once('-').and_then(|(topic, _)| self.topic(topic));
+        topic.is_some_and(|topic| topic.partitions.iter().any(|partition| Arc::ptr_eq(&partition.log, log)))
+    }
+
+    fn topics(&self) -> RwLockReadGuard<'_, Topics> {
+        self.topics.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The topic of this name.
+    pub(crate) fn topic(&self, name: &str) -> Option<Arc<Topic>> {
+        self.topics().by_name.get(name).cloned()
+    }
+
+    /// The topic of this id.
+    pub(crate) fn topic_by_id(&self, id: Uuid) -> Option<Arc<Topic>> {
+        self.topics().by_id.get(&id).cloned()
+    }
+
+    /// All topics, by name.
+    pub(crate) fn all_topics(&self) -> Vec<Arc<Topic>> {
+        let mut topics: Vec<_> = self.topics().by_name.values().cloned().collect();
+        topics.sort_by(|a, b| a.name.cmp(&b.name));
+        topics
+    }
+
+    /// Partitions of all topics together.
+    pub(crate) fn partition_count(&self) -> usize {
+        self.topics().by_name.values().map(|topic| topic.partitions.len()).sum()
+    }
+
+    pub(crate) fn cluster_id(&self) -> &str {
+        &self.cluster_id
+    }
+
+    pub(crate) fn defaults(&self) -> LogConfig {
+        self.defaults
+    }
+
+    pub(crate) fn with_image<T>(&self, look: impl FnOnce(&Image) -> T) -> T {
+        look(&self.image.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Makes a command durable and applies it. Blocks; for the controller's thread and the start.
+    pub(crate) fn record(&self, command: &Command) -> Result<(), CatalogError> {
+        let json = serde_json::to_vec(command)?;
+        let mut builder = BatchBuilder::new();
+        builder.push(crate::clock::now_ms(), None, Some(&json));
+        let mut batch = builder.finish().unwrap_or_default();
+        let mut image = self.image.lock().unwrap_or_else(PoisonError::into_inner);
+        image.apply(command)?;
+        if let Err(err) = self.append(&mut batch) {
+            // What the log tells is what counts.
+            *image = read_image(&self.log)?;
+            return Err(err);
+        }
+        Ok(())
+    }
+
+    fn append(&self, batch: &mut [u8]) -> Result<(), CatalogError> {
+        Ok(self.log.append(batch, Durability::Durable)?.completion.wait()?)
+    }
+
+    /// Creates a topic: the command first, its logs after it, so that a crash leaves logs to make
+    /// and never logs of nobody.
+    pub(crate) fn create(
+        &self,
+        name: &str,
+        partitions: i32,
+        config: std::collections::BTreeMap<String, String>,
+    ) -> Result<Arc<Topic>, CatalogError> {
+        let id = Uuid::new_v4();
+        let leader_epoch = self.store.epoch_floor().0;
+        self.record(&Command::TopicCreated { name: name.to_owned(), id, partitions, config, leader_epoch })?;
+        let created = self.with_image(|image| image.topics.get(name).cloned());
+        let created = created.ok_or_else(|| CatalogError::Foreign { name: name.to_owned() })?;
+        let opened = self.open_topic(&created);
+        if opened.is_err() {
+            // The client is told that it failed, so it must not be there later.
+            self.record(&Command::TopicDeleted { id })?;
+            self.purge(id)?;
+        }
+        opened
+    }
+
+    fn open_topic(&self, image: &TopicImage) -> Result<Arc<Topic>, CatalogError> {
+        let config = TopicConfig::parse(&image.config, self.defaults)
+            .map_err(|reason| CatalogError::Config { name: image.name.clone(), reason })?;
+        let mut partitions = Vec::with_capacity(image.leader_epochs.len());
+        for (index, leader_epoch) in (0..).zip(&image.leader_epochs) {
+            let name = log_name(&image.name, index);
+            let log = match self.store.log(&name) {
+                Some(log) if log.id() == LogId(*image.id.as_bytes()) => log,
+                Some(_) => return Err(CatalogError::Foreign { name }),
+                None => self.store.create_log(&name, LogId(*image.id.as_bytes()), config.log)?,
+            };
+            log.set_config(config.log);
+            log.raise_leader_epoch(LeaderEpoch(*leader_epoch));
+            partitions.push(Partition { log, leader_epoch: *leader_epoch });
+        }
+        let topic = Arc::new(Topic {
+            name: image.name.clone(),
+            id: image.id,
+            internal: image.name == super::OFFSETS_TOPIC,
+            config,
+            partitions,
+        });
+        let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
+        topics.by_name.insert(topic.name.clone(), Arc::clone(&topic));
+        topics.by_id.insert(topic.id, Arc::clone(&topic));
+        Ok(topic)
+    }
+
+    /// Deletes a topic. Once the command is durable it is gone, whatever becomes of its files.
+    pub(crate) fn delete(&self, topic: &Topic) -> Result<(), CatalogError> {
+        self.record(&Command::TopicDeleted { id: topic.id })?;
+        {
+            let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
+            topics.by_name.remove(&topic.name);
+            topics.by_id.remove(&topic.id);
+        }
+        self.purge(topic.id)
+    }
+
+    fn purge(&self, id: Uuid) -> Result<(), CatalogError> {
+        let Some(topic) = self.with_image(|image| image.deleting.get(&id).cloned()) else { return Ok(()) };
+        for index in 0..topic.leader_epochs.len() as i32 {
+            let name = log_name(&topic.name, index);
+            // A topic created again under the name has another id, and its log stays.
+            if self.store.log(&name).is_some_and(|log| log.id() == LogId(*id.as_bytes())) {
+                self.store.delete_log(&name)?;
+            }
+        }
+        self.record(&Command::TopicPurged { id })
+    }
+}
+
+fn read_image(log: &Log) -> Result<Image, CatalogError> {
+    let mut image = Image::default();
+    replay(log, |record| {
+        let command: Command =
+            serde_json::from_slice(record.value.unwrap_or_default()).map_err(|err| err.to_string())?;
+        image.apply(&command).map_err(|err| err.to_string())
+    })?;
+    Ok(image)
+}

@@ -1,0 +1,145 @@
+//! The thread that changes metadata. Making and removing logs blocks, so no shard does it.
+
+use super::{Catalog, CatalogError, Command, OFFSETS_TOPIC, Topic, TopicConfig, topic_name_error};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::thread::{Builder, JoinHandle};
+use thiserror::Error;
+use tokio::sync::{mpsc, oneshot};
+
+/// A topic that is asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct NewTopic {
+    pub(crate) name: String,
+    pub(crate) partitions: i32,
+    pub(crate) config: BTreeMap<String, String>,
+    pub(crate) validate_only: bool,
+}
+
+/// Why a change was refused.
+#[derive(Debug, Error)]
+pub(crate) enum ChangeError {
+    #[error("topic {0} exists")]
+    Exists(String),
+    #[error("there is no such topic")]
+    Unknown,
+    #[error("{0}")]
+    Name(&'static str),
+    #[error("{0}")]
+    Config(String),
+    #[error("a topic has 1 to {max} partitions, {asked} were asked for")]
+    Partitions { asked: i32, max: usize },
+    #[error("{0} is the broker's own topic")]
+    Internal(String),
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    #[error("the broker is stopping")]
+    Stopping,
+}
+
+type Reply<T> = oneshot::Sender<Result<T, ChangeError>>;
+
+enum Change {
+    Create(NewTopic, Reply<Option<Arc<Topic>>>),
+    Delete(Arc<Topic>, Reply<()>),
+    ReserveProducerIds(i64, Reply<i64>),
+}
+
+/// Asks the thread for changes; cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Controller {
+    queue: mpsc::Sender<Change>,
+}
+
+impl Controller {
+    /// Starts the thread. It ends when the last clone is dropped.
+    pub(crate) fn start(
+        catalog: Arc<Catalog>,
+        queue_max: usize,
+        partitions_max: usize,
+    ) -> std::io::Result<(Self, JoinHandle<()>)> {
+        let (queue, mut changes) = mpsc::channel(queue_max);
+        let thread = Builder::new().name("ringmain-control".into()).spawn(move || {
+            while let Some(change) = changes.blocking_recv() {
+                perform(&catalog, partitions_max, change);
+            }
+        })?;
+        Ok((Self { queue }, thread))
+    }
+
+    async fn ask<T>(&self, change: impl FnOnce(Reply<T>) -> Change) -> Result<T, ChangeError> {
+        let (reply, answer) = oneshot::channel();
+        self.queue.send(change(reply)).await.map_err(|_| ChangeError::Stopping)?;
+        answer.await.map_err(|_| ChangeError::Stopping)?
+    }
+
+    /// Creates a topic; `None` if it was only to be validated.
+    pub(crate) async fn create(&self, topic: NewTopic) -> Result<Option<Arc<Topic>>, ChangeError> {
+        self.ask(|reply| Change::Create(topic, reply)).await
+    }
+
+    pub(crate) async fn delete(&self, topic: Arc<Topic>) -> Result<(), ChangeError> {
+        self.ask(|reply| Change::Delete(topic, reply)).await
+    }
+
+    /// The first of `count` producer ids that no one was given before, nor will be after a crash.
+    pub(crate) async fn reserve_producer_ids(&self, count: i64) -> Result<i64, ChangeError> {
+        self.ask(|reply| Change::ReserveProducerIds(count, reply)).await
+    }
+}
+
+/// Whoever asked may be gone; the change was made all the same.
+fn perform(catalog: &Catalog, partitions_max: usize, change: Change) {
+    match change {
+        Change::Create(topic, reply) => {
+            let _ = reply.send(create(catalog, partitions_max, topic));
+        }
+        Change::Delete(topic, reply) => {
+            let _ = reply.send(delete(catalog, &topic));
+        }
+        Change::ReserveProducerIds(count, reply) => {
+            let first = catalog.with_image(|image| image.next_producer_id);
+            let reserved = catalog.record(&Command::ProducerIdsReserved { end: first + count });
+            let _ = reply.send(reserved.map(|()| first).map_err(Into::into));
+        }
+    }
+}
+
+fn create(
+    catalog: &Catalog,
+    partitions_max: usize,
+    topic: NewTopic,
+) -> Result<Option<Arc<Topic>>, ChangeError> {
+    if let Some(reason) = topic_name_error(&topic.name) {
+        return Err(ChangeError::Name(reason));
+    }
+    if catalog.topic(&topic.name).is_some() {
+        return Err(ChangeError::Exists(topic.name));
+    }
+    let free = partitions_max.saturating_sub(catalog.partition_count());
+    if usize::try_from(topic.partitions).is_ok_and(|asked| asked == 0 || asked > free) || topic.partitions < 0
+    {
+        return Err(ChangeError::Partitions { asked: topic.partitions, max: free });
+    }
+    TopicConfig::parse(&topic.config, catalog.defaults()).map_err(ChangeError::Config)?;
+    if topic.validate_only {
+        return Ok(None);
+    }
+    let created = catalog.create(&topic.name, topic.partitions, topic.config)?;
+    tracing::info!(topic = created.name, partitions = topic.partitions, "topic created");
+    Ok(Some(created))
+}
+
+fn delete(catalog: &Catalog, topic: &Arc<Topic>) -> Result<(), ChangeError> {
+    if topic.name == OFFSETS_TOPIC {
+        return Err(ChangeError::Internal(topic.name.clone()));
+    }
+    match catalog.topic_by_id(topic.id) {
+        None => Err(ChangeError::Unknown),
+        Some(_) => {
+            catalog.delete(topic)?;
+            tracing::info!(topic = topic.name, "topic deleted");
+            Ok(())
+        }
+    }
+}

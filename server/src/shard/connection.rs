@@ -1,0 +1,90 @@
+//! A connection: requests are begun in the order in which they come, and answered in that order.
+//! While one waits, those after it are begun.
+
+use super::frames::{BufferPool, FrameError, FrameLimits, FrameReader};
+use super::send::send_response;
+use crate::api::{self, Answer, Call, Outcome};
+use crate::broker::Broker;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use thiserror::Error;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+
+/// Why a connection was closed by this side.
+#[derive(Debug, Error)]
+pub(super) enum Closed {
+    #[error("{0}")]
+    Frame(#[from] FrameError),
+    #[error("{0}")]
+    Request(String),
+    #[error("the answer could not be sent: {0}")]
+    Send(std::io::Error),
+}
+
+/// Serves a connection until the peer closes it or breaks the protocol.
+pub(super) async fn serve(
+    stream: TcpStream,
+    peer: SocketAddr,
+    broker: Arc<Broker>,
+    pool: Rc<BufferPool>,
+) -> Result<(), Closed> {
+    let (answers, queue) = mpsc::channel(broker.config.connection_inflight_max);
+    // Whichever ends first ends the connection: a peer that is gone takes no more answers.
+    tokio::select! {
+        ended = receive(&stream, peer, &broker, &pool, answers) => ended,
+        ended = answer(&stream, queue) => ended,
+    }
+}
+
+async fn receive(
+    stream: &TcpStream,
+    peer: SocketAddr,
+    broker: &Arc<Broker>,
+    pool: &BufferPool,
+    answers: mpsc::Sender<Answer>,
+) -> Result<(), Closed> {
+    let limits = FrameLimits {
+        produce_bytes: broker.config.request_bytes_max,
+        control_bytes: broker.config.control_request_bytes_max,
+    };
+    let mut frames = FrameReader::new(stream, pool, limits);
+    loop {
+        // Room for the answer first: a client that reads none is not read from.
+        let Ok(room) = answers.reserve().await else { return Ok(()) };
+        let frame = match frames.next().await {
+            Ok(Some(frame)) => frame,
+            Ok(None) => return Ok(()),
+            // Resets are how many clients leave.
+            Err(FrameError::Io(err)) => {
+                tracing::debug!(%peer, "connection lost: {err}");
+                return Ok(());
+            }
+            Err(err) => return Err(err.into()),
+        };
+        match api::begin(Call { broker, peer, frame }) {
+            Outcome::Answer(answer) => room.send(answer),
+            Outcome::Silent => {}
+            Outcome::Close(reason) => return Err(Closed::Request(reason)),
+        }
+    }
+}
+
+async fn answer(stream: &TcpStream, mut queue: mpsc::Receiver<Answer>) -> Result<(), Closed> {
+    while let Some(answer) = queue.recv().await {
+        let response = match answer {
+            Answer::Now(response) => response,
+            Answer::Later(response) => response.await.map_err(Closed::Request)?,
+        };
+        match send_response(stream, &response).await {
+            Ok(()) => {}
+            Err(err) if err.kind() == std::io::ErrorKind::UnexpectedEof => return Err(Closed::Send(err)),
+            Err(err) => {
+                tracing::debug!("connection lost: {err}");
+                return Ok(());
+            }
+        }
+    }
+    std::future::pending().await
+}

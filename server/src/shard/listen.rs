@@ -1,0 +1,100 @@
+//! Listening: every shard has a socket of its own on the same port, and the kernel spreads
+//! connections over them.
+
+use super::connection;
+use super::frames::BufferPool;
+use crate::broker::Broker;
+use socket2::{Domain, Protocol, Socket, Type};
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Connections that the kernel holds until they are accepted.
+const BACKLOG: i32 = 1024;
+/// Pause after a failed accept, so that running out of descriptors does not spin.
+const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+
+fn socket(address: SocketAddr, share: bool) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(share)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+/// A listener for each shard.
+///
+/// # Errors
+/// The address cannot be had, or another process listens there.
+pub(crate) fn bind(address: SocketAddr, shards: usize) -> io::Result<Vec<TcpListener>> {
+    // A shared port could be shared with another broker of the same user: without sharing, the
+    // kernel tells.
+    if address.port() != 0 {
+        socket(address, false)?.listen(1)?;
+    }
+    let mut address = address;
+    let mut listeners = Vec::with_capacity(shards);
+    for _ in 0..shards {
+        let socket = socket(address, true)?;
+        socket.listen(BACKLOG)?;
+        let listener: TcpListener = socket.into();
+        address = listener.local_addr()?;
+        listeners.push(listener);
+    }
+    Ok(listeners)
+}
+
+/// Accepts connections until told to stop.
+pub(super) async fn serve(
+    listener: TcpListener,
+    broker: Arc<Broker>,
+    mut stop: watch::Receiver<bool>,
+) -> io::Result<()> {
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let pool = Rc::new(BufferPool::new(broker.config.buffer_pool_bytes));
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            // Its sender is dropped only with the broker: that, too, means stop.
+            _ = stop.wait_for(|stop| *stop) => return Ok(()),
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(err) => {
+                tracing::warn!("a connection could not be accepted: {err}");
+                tokio::time::sleep(ACCEPT_RETRY).await;
+                continue;
+            }
+        };
+        let open = broker.connections.fetch_add(1, Ordering::Relaxed);
+        let guard = Open(Arc::clone(&broker));
+        if open >= broker.config.connections_max {
+            tracing::warn!(%peer, "refused: {open} connections are open, which is max.connections");
+            continue;
+        }
+        let _ = stream.set_nodelay(true);
+        let (broker, pool) = (Arc::clone(&broker), Rc::clone(&pool));
+        tokio::task::spawn_local(async move {
+            let _guard = guard;
+            tracing::debug!(%peer, "connected");
+            match connection::serve(stream, peer, broker, pool).await {
+                Ok(()) => tracing::debug!(%peer, "disconnected"),
+                Err(reason) => tracing::warn!(%peer, "connection closed: {reason}"),
+            }
+        });
+    }
+}
+
+/// Counts a connection for as long as it is there.
+struct Open(Arc<Broker>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
