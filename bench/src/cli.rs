@@ -48,7 +48,9 @@ total bytes as the broker:
   answered   the same, and each request is answered: the client works exactly as with acks=1.
   sendfile   a server thread per connection answers each request with whole batches, up to
              --fetch-bytes, by sendfile(2) from a warm file of the same size; the client reads them
-             and looks at the batch headers, exactly as with a broker.
+             and looks at the batch headers, exactly as with a broker. Several send buffers are
+             tried before the first round; the one that costs the least processor time is used.
+A ratio above 1 means that the floor was not one (threads placed badly, other work): do not quote it.
 Before each phase that writes --total-bytes, floor or broker, as many bytes go to a nameless file that is
 dropped: so no phase pays for the first touch of memory, which is slow on virtual machines."
     };

@@ -61,6 +61,7 @@ pub(crate) fn load(args: &LoadArgs, stop: &Stop) -> Result<Report, BenchError> {
         parameters: serde_json::to_value(args).unwrap_or_default(),
         records_per_batch: run.batch.records,
         encoded_batch_bytes: run.encoded_bytes,
+        floor_send_buffer_bytes: floors.as_ref().and_then(Floors::send_buffer_bytes),
         verified: Some(verified),
         phases,
         summaries,

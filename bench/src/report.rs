@@ -145,6 +145,8 @@ pub(crate) struct Ratio {
     pub(crate) broker: PhaseKind,
     pub(crate) floor: PhaseKind,
     pub(crate) throughput: Spread,
+    /// In some round the broker was faster, so the floor was not one.
+    pub(crate) floor_beaten: bool,
 }
 
 /// The report of a command.
@@ -157,6 +159,8 @@ pub(crate) struct Report {
     pub(crate) parameters: serde_json::Value,
     pub(crate) records_per_batch: u32,
     pub(crate) encoded_batch_bytes: u64,
+    /// The send buffer that the sendfile floor found best; absent: the kernel's own choice.
+    pub(crate) floor_send_buffer_bytes: Option<usize>,
     /// What was read back and found right, over all rounds, outside the timed phases.
     pub(crate) verified: Option<Verified>,
     pub(crate) phases: Vec<PhaseReport>,
@@ -188,7 +192,8 @@ pub(crate) fn summarize(phases: &[PhaseReport]) -> (Vec<Summary>, Vec<Ratio>) {
             Some(taken.mb_per_s / best.mb_per_s)
         });
         let throughput = Spread::of(pairs.collect())?;
-        Some(Ratio { broker: *broker, floor: *floor, throughput })
+        let floor_beaten = throughput.max > 1.0;
+        Some(Ratio { broker: *broker, floor: *floor, throughput, floor_beaten })
     });
     (summaries, ratios.collect())
 }
@@ -254,6 +259,7 @@ mod tests {
         assert_eq!(summaries.len(), 2);
         assert_eq!(summaries[1].mb_per_s, Spread { median: 42.5, min: 5.0, max: 80.0 });
         assert_eq!(ratios.len(), 1);
+        assert!(!ratios[0].floor_beaten);
         assert_eq!(ratios[0].throughput, Spread { median: 0.65, min: 0.5, max: 0.8 });
     }
 }

@@ -53,7 +53,8 @@ fn write(report: &Report, out: &mut String) -> std::fmt::Result {
         writeln!(out, "\nbroker / floor, throughput, median (least to most)")?;
         for ratio in &report.ratios {
             let name = format!("{} / {}", ratio.broker.name(), ratio.floor.name());
-            writeln!(out, "{name:<28}{}", spread(ratio.throughput, 3))?;
+            let beaten = if ratio.floor_beaten { "  floor beaten: do not quote" } else { "" };
+            writeln!(out, "{name:<32}{}{beaten}", spread(ratio.throughput, 3))?;
         }
     }
     let memory = report

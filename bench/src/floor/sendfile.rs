@@ -7,7 +7,8 @@ use std::os::fd::AsRawFd;
 use std::path::Path;
 
 use nix::sys::sendfile::sendfile;
-use nix::sys::socket::{MsgFlags, send};
+use nix::sys::socket::sockopt::SndBuf;
+use nix::sys::socket::{MsgFlags, send, setsockopt};
 
 use crate::batch::BatchTemplate;
 use crate::fetch_frame::FetchFrame;
@@ -71,7 +72,15 @@ impl WarmFile {
     }
 
     /// Serves it once over a connection.
-    pub(super) fn server(&self, stream: TcpStream, fetch_bytes: u64) -> io::Result<Server> {
+    pub(super) fn server(
+        &self,
+        stream: TcpStream,
+        fetch_bytes: u64,
+        send_buffer_bytes: Option<usize>,
+    ) -> io::Result<Server> {
+        if let Some(bytes) = send_buffer_bytes {
+            setsockopt(&stream, SndBuf, &bytes)?;
+        }
         Ok(Server {
             stream,
             file: self.file.try_clone()?,
