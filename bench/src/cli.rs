@@ -50,7 +50,7 @@ total bytes as the broker:
              --fetch-bytes, by sendfile(2) from a warm file of the same size; the client reads them
              and looks at the batch headers, exactly as with a broker. Several send buffers are
              tried before the first round; the one that costs the least processor time is used.
-A ratio above 1 means that the floor was not one (threads placed badly, other work): do not quote it.
+A ratio above 1 means that the floor was not one (other work, or a cause not known): do not quote it.
 Before each phase that writes --total-bytes, floor or broker, as many bytes go to a nameless file that is
 dropped: so no phase pays for the first touch of memory, which is slow on virtual machines."
     };

@@ -38,8 +38,8 @@ const PRODUCE_VERSION: i16 = 7;
 const FETCH_VERSION: i16 = 11;
 
 /// Send buffers that the sendfile floor tries before the first round; `None` leaves it to the
-/// kernel. Which one is best depends on the machine and the number of connections, by a factor of
-/// two and more: a small one stays in the processor's cache, a large one wakes threads less often.
+/// kernel. Which one costs least was seen to differ with the number of connections, and by up to
+/// a factor of two; why has not been looked into.
 const SEND_BUFFERS_BYTES: [Option<usize>; 5] =
     [None, Some(64 << 10), Some(128 << 10), Some(256 << 10), Some(1 << 20)];
 /// How often each is tried. The one that costs both sides the least processor time is taken: other

@@ -1,8 +1,8 @@
 //! Makes the memory that a writing phase will take ready beforehand.
 //!
-//! On a virtual machine the first touch of a page is a fault in the host and costs several times
-//! what writing to it does; hosts take free memory back after seconds. Whatever phase comes
-//! first would pay for it. So as many bytes as the phase will write go to a nameless file first,
+//! On a virtual machine whatever phase wrote first was seen to cost several times the processor
+//! time of the next ones: most likely the host's faults on memory touched for the first time, or
+//! given back while it was free. So as many bytes as the phase will write go to a nameless file first,
 //! whose pages are free, and touched, when it is dropped.
 
 use std::fs::File;
