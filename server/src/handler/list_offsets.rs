@@ -15,6 +15,9 @@ use crate::wire::{ErrorCode, NONE};
 use bytes::Bytes;
 use ringmain_client::wire::batch::next_batch;
 
+/// Before this version an answer has no epoch.
+const LEADER_EPOCH_FROM: i16 = 4;
+
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
 const MAX_TIMESTAMP: i64 = -3;
@@ -27,6 +30,7 @@ type Found = (i64, i64, i32);
 const NOTHING: Found = (-1, -1, -1);
 
 pub(crate) async fn handle(context: Context, request: ListOffsetsRequest) -> ListOffsetsResponse {
+    let version = context.header.version;
     let mut topics = Vec::with_capacity(request.topics.len());
     for asked in request.topics {
         let topic = context.broker.catalog.topic(&asked.name);
@@ -45,7 +49,7 @@ pub(crate) async fn handle(context: Context, request: ListOffsetsRequest) -> Lis
                 .with_error_code(code)
                 .with_timestamp(found.0)
                 .with_offset(found.1)
-                .with_leader_epoch(found.2)
+                .with_leader_epoch(if version >= LEADER_EPOCH_FROM { found.2 } else { -1 })
         };
         let partitions = asked.partitions.iter().map(answer).collect();
         topics.push(ListOffsetsTopicResponse::default().with_name(asked.name).with_partitions(partitions));
