@@ -25,6 +25,8 @@ use super::output::{BrokerArgs, CliError, Progress};
 const POLL_WAIT: Duration = Duration::from_secs(1);
 /// How often at most to commit while records keep coming.
 const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
+/// Signals that come within this time are one.
+const SAME_SIGNAL: Duration = Duration::from_millis(500);
 /// The exit code after a second interrupt: that of a process ended by the first.
 const INTERRUPTED_TWICE: i32 = 130;
 
@@ -278,12 +280,19 @@ fn stop_on_signal() -> Result<watch::Receiver<bool>, CliError> {
     let mut terminations = signal(SignalKind::terminate()).map_err(CliError::Signal)?;
     let (sender, receiver) = watch::channel(false);
     tokio::spawn(async move {
-        for _ in 0..2 {
-            tokio::select! {
-                _ = interrupts.recv() => {}
-                _ = terminations.recv() => {}
+        let mut first: Option<Instant> = None;
+        loop {
+            let heard = tokio::select! {
+                heard = interrupts.recv() => heard,
+                heard = terminations.recv() => heard,
+            };
+            if heard.is_none() {
+                return;
             }
-            if sender.send_replace(true) {
+            let since = first.get_or_insert_with(Instant::now).elapsed();
+            // Wrappers like timeout(1) pass a signal on that the terminal sends to all: that is
+            // one wish to end, not two.
+            if sender.send_replace(true) && since >= SAME_SIGNAL {
                 std::process::exit(INTERRUPTED_TWICE);
             }
         }
