@@ -28,7 +28,7 @@ use crate::client::Client;
 use crate::config::{Acks, ProducerConfig};
 use crate::error::ClusterError;
 use crate::wire::batch::Header;
-use crate::wire::messages::InitProducerIdRequest;
+use crate::wire::messages::{InitProducerIdRequest, MetadataRequest};
 use crate::wire::{self, BrokerError};
 
 /// A record to be produced.
@@ -210,8 +210,31 @@ impl Producer {
             // A failure is in the list of failures, where earlier ones come first.
             let _ = outcome.wait().await;
         }
+        if self.shared.config.acks == Acks::None {
+            self.pass_through(&topics).await;
+        }
         let mut failures = self.shared.failures.lock().unwrap_or_else(PoisonError::into_inner);
         failures.since_flush.take().map_or(Ok(()), Err)
+    }
+
+    /// Without acknowledgements, sent means handed to the connection. Brokers answer in order, so
+    /// the answer to any request tells that everything before it has arrived.
+    async fn pass_through(&self, topics: &[Arc<TopicQueues>]) {
+        let client = &self.shared.client;
+        let mut asked: Vec<String> = Vec::new();
+        for partition in topics.iter().flat_map(|topic| &topic.partitions) {
+            let connection = client.leader_connection(&partition.topic, partition.number).await;
+            let Ok(connection) = connection else { continue };
+            if asked.iter().any(|address| address == connection.address()) {
+                continue;
+            }
+            asked.push(connection.address().to_owned());
+            let request = MetadataRequest::default().with_topics(Some(Vec::new()));
+            // Where it fails, records may be lost: that is what acks 0 stands for.
+            if let Err(error) = connection.call(&request).await {
+                tracing::debug!(%error, "unacknowledged records may be lost");
+            }
+        }
     }
 
     /// Whether any record has failed since the last flush, without waiting.
