@@ -30,7 +30,7 @@ const SAME_SIGNAL: Duration = Duration::from_millis(500);
 /// The exit code after a second interrupt: that of a process ended by the first.
 const INTERRUPTED_TWICE: i32 = 130;
 
-/// What to consume.
+/// Write the records of a topic to standard output
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  ringmain consume orders --from beginning --exit-at-end\n  ringmain consume orders --group billing\n  ringmain consume orders --from timestamp:2026-01-31T12:00:00Z --json"

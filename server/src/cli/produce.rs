@@ -28,7 +28,7 @@ const CHUNKS_MAX: usize = 8;
 /// Longest line taken. What the topic allows is the broker's to say.
 const LINE_BYTES_MAX: usize = 64 << 20;
 
-/// What to produce.
+/// Write each line of the input to a topic as a record
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  echo hello | ringmain produce greetings\n  ringmain produce orders --key-delimiter : --compression zstd --file orders.txt"
