@@ -174,7 +174,12 @@ impl Producer {
         let number = match (record.partition, &record.key) {
             (Some(partition), _) => usize::try_from(partition).unwrap_or(usize::MAX),
             (None, Some(key)) => partition_of_key(key, count),
-            (None, None) => queues.sticky.current(count),
+            (None, None) => {
+                let gathers = |number: usize| {
+                    queues.partitions.get(number).is_some_and(|found| found.queue().gathers())
+                };
+                queues.sticky.choose(count, gathers)
+            }
         };
         let Some(partition) = queues.partitions.get(number) else {
             self.shared.buffer.add_permits(reserved);
@@ -185,8 +190,12 @@ impl Producer {
             }));
         };
         let pushed = partition.queue().push(&fields, reserved, Instant::now());
-        if pushed.filled {
-            queues.sticky.move_on();
+        if record.partition.is_none() && record.key.is_none() {
+            if pushed.filled {
+                queues.sticky.move_on();
+            } else if pushed.started {
+                queues.sticky.begin();
+            }
         }
         if pushed.filled || pushed.started {
             partition.wake.notify_one();

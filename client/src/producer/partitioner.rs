@@ -1,6 +1,6 @@
 //! Which partition a record goes to: by its key as Java's producer does it, else sticky.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// The 32-bit murmur2 hash with the seed of Kafka's Java client.
 #[must_use]
@@ -36,23 +36,41 @@ pub fn partition_of_key(key: &[u8], partitions: usize) -> usize {
     (murmur2(key) & 0x7fff_ffff) as usize % partitions.max(1)
 }
 
-/// Keeps records without a key on one partition until a batch is full, then moves on: batches
-/// are fuller than if every record took its turn.
+/// Keeps records without a key on one partition until its batch is full or sent, then moves on:
+/// batches are fuller than if every record took its turn.
 #[derive(Debug)]
 pub(crate) struct Sticky {
     current: AtomicUsize,
+    /// Whether a batch has been started on the current partition.
+    begun: AtomicBool,
 }
 
 impl Sticky {
     pub(crate) fn starting_at(start: usize) -> Self {
-        Self { current: AtomicUsize::new(start) }
+        Self { current: AtomicUsize::new(start), begun: AtomicBool::new(false) }
     }
 
     pub(crate) fn current(&self, partitions: usize) -> usize {
         self.current.load(Ordering::Relaxed) % partitions.max(1)
     }
 
+    /// The partition of the next record. `gathers` tells whether a partition has a batch that is
+    /// still taking records.
+    pub(crate) fn choose(&self, partitions: usize, gathers: impl Fn(usize) -> bool) -> usize {
+        let current = self.current(partitions);
+        if partitions > 1 && self.begun.load(Ordering::Relaxed) && !gathers(current) {
+            self.move_on();
+        }
+        self.current(partitions)
+    }
+
+    /// A batch has been started on the current partition.
+    pub(crate) fn begin(&self) {
+        self.begun.store(true, Ordering::Relaxed);
+    }
+
     pub(crate) fn move_on(&self) {
+        self.begun.store(false, Ordering::Relaxed);
         self.current.fetch_add(1, Ordering::Relaxed);
     }
 }
@@ -84,11 +102,16 @@ mod tests {
     }
 
     #[test]
-    fn sticky_stays_until_told() {
+    fn sticky_stays_while_its_batch_gathers() {
         let sticky = Sticky::starting_at(4);
-        assert_eq!(sticky.current(3), 1);
-        assert_eq!(sticky.current(3), 1);
+        assert_eq!(sticky.choose(3, |_| false), 1);
+        sticky.begin();
+        assert_eq!(sticky.choose(3, |_| true), 1);
+        // Its batch has been sent.
+        assert_eq!(sticky.choose(3, |_| false), 2);
+        // No batch has been started there yet.
+        assert_eq!(sticky.choose(3, |_| false), 2);
         sticky.move_on();
-        assert_eq!(sticky.current(3), 2);
+        assert_eq!(sticky.choose(3, |_| true), 0);
     }
 }

@@ -181,6 +181,11 @@ impl Queue {
         Pushed { delivery, started, filled }
     }
 
+    /// Whether a batch is still taking records.
+    pub(crate) fn gathers(&self) -> bool {
+        self.open.is_some()
+    }
+
     /// The next batch to send.
     pub(crate) fn next(&mut self, now: Instant) -> Next {
         if let Some(batch) = self.full.pop_front() {
