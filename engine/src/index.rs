@@ -175,7 +175,7 @@ impl OffsetEntry {
         out
     }
 
-    fn decode(bytes: [u8; 8]) -> Self {
+    pub(crate) fn decode(bytes: [u8; 8]) -> Self {
         let [a, b, c, d, e, f, g, h] = bytes;
         Self { relative_offset: u32::from_be_bytes([a, b, c, d]), position: u32::from_be_bytes([e, f, g, h]) }
     }
@@ -196,7 +196,7 @@ impl TimeEntry {
         out
     }
 
-    fn decode(bytes: [u8; 12]) -> Self {
+    pub(crate) fn decode(bytes: [u8; 12]) -> Self {
         let [a, b, c, d, e, f, g, h, i, j, k, l] = bytes;
         Self {
             timestamp_ms: i64::from_be_bytes([a, b, c, d, e, f, g, h]),

@@ -6,7 +6,7 @@
 //!
 //! The engine knows no request of the wire protocol, no socket but `sendfile`'s, and no async
 //! runtime: a [`Completion`] can be waited on by a thread or awaited anywhere.
-#![doc = ""]
+//!
 //! ```
 //! use ringmain_engine::{BatchBuilder, Durability, LogConfig, LogId, Offset, ReadBound, Store, StoreConfig};
 //! # let dir = tempfile::tempdir()?;
@@ -27,6 +27,7 @@ mod batch;
 mod epochs;
 mod error;
 mod index;
+pub mod inspect;
 mod io;
 mod log;
 mod offset;

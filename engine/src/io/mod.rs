@@ -23,6 +23,8 @@ use std::sync::Arc;
 pub(crate) enum OpenMode {
     /// It must exist.
     Existing,
+    /// It must exist, and is not written.
+    ReadOnly,
     /// It must not exist.
     New,
     /// Either.
@@ -100,7 +102,7 @@ pub(crate) fn replace_file(io: &dyn Io, path: &Path, content: &[u8], durable: bo
 
 /// The whole content of a small file, at most `bytes_max`.
 pub(crate) fn read_file(io: &dyn Io, path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
-    let file = io.open(path, OpenMode::Existing)?;
+    let file = io.open(path, OpenMode::ReadOnly)?;
     let len = usize::try_from(file.len()?).unwrap_or(usize::MAX);
     if len > bytes_max {
         return Err(io::Error::new(

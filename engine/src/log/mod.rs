@@ -6,7 +6,7 @@ mod read;
 mod wait;
 
 pub use append::Appended;
-pub(crate) use open::LogFiles;
+pub(crate) use open::{LogFiles, segment_base};
 pub use read::{ReadBound, Slice};
 pub use wait::{Completion, WaitError};
 

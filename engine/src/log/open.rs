@@ -242,7 +242,7 @@ impl LogFiles {
 }
 
 /// The base offset in a segment's file name.
-fn segment_base(name: &str) -> Option<Offset> {
+pub(crate) fn segment_base(name: &str) -> Option<Offset> {
     let digits = name.strip_suffix(".log").filter(|digits| digits.len() == 20)?;
     digits.parse().ok().map(Offset)
 }

@@ -1,8 +1,15 @@
 //! The command line.
 
+mod consume;
+mod group;
+mod log;
+mod output;
+mod produce;
 mod serve;
+mod topic;
 
 use clap::{Parser, Subcommand};
+use std::error::Error;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
@@ -20,16 +27,32 @@ struct Cli {
 enum Command {
     /// Run the broker.
     Serve(serve::ServeArgs),
+    /// Create, list, describe and delete topics.
+    #[command(subcommand)]
+    Topic(topic::TopicCommand),
+    /// Write the lines of standard input to a topic.
+    Produce(produce::ProduceArgs),
+    /// Write the records of a topic to standard output.
+    Consume(consume::ConsumeArgs),
+    /// List and describe consumer groups.
+    #[command(subcommand)]
+    Group(group::GroupCommand),
+    /// Look at the files of a log, without a broker.
+    #[command(subcommand)]
+    Log(log::LogCommand),
 }
 
 /// Parses the arguments and does what they say.
 pub(crate) fn main() -> ExitCode {
     let cli = Cli::parse();
-    let outcome: Result<(), Box<dyn std::error::Error>> = match cli.command {
-        Command::Serve(args) => {
-            log_to_stderr("info");
-            serve::run(args).map_err(Into::into)
-        }
+    log_to_stderr(if matches!(cli.command, Command::Serve(_)) { "info" } else { "error" });
+    let outcome = match cli.command {
+        Command::Serve(args) => serve::run(args).map_err(Into::into),
+        Command::Log(command) => log::run(command).map_err(Into::into),
+        Command::Topic(command) => client(topic::run(command)),
+        Command::Produce(args) => client(produce::run(args)),
+        Command::Consume(args) => client(consume::run(args)),
+        Command::Group(command) => client(group::run(command)),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -38,6 +61,12 @@ pub(crate) fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Runs a command that talks to a broker.
+fn client(command: impl Future<Output = Result<(), output::CliError>>) -> Result<(), Box<dyn Error>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok(runtime.block_on(command)?)
 }
 
 fn log_to_stderr(default: &str) {

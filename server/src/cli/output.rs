@@ -163,6 +163,35 @@ impl Progress {
     }
 }
 
+/// Shows how much of a known number of bytes is done, while standard error is a terminal.
+pub(crate) struct BytesProgress {
+    bar: ProgressBar,
+}
+
+impl BytesProgress {
+    /// Begins with nothing done.
+    pub(crate) fn new(total_bytes: u64) -> Self {
+        let bar =
+            if io::stderr().is_terminal() { ProgressBar::new(total_bytes) } else { ProgressBar::hidden() };
+        // The template is constant; should it not parse, the default style will do.
+        if let Ok(style) = ProgressStyle::with_template("{wide_bar} {bytes} of {total_bytes}, {eta} left") {
+            bar.set_style(style);
+        }
+        Self { bar }
+    }
+
+    /// Shows the bytes done so far.
+    pub(crate) fn show(&self, done_bytes: u64) {
+        self.bar.set_position(done_bytes);
+    }
+}
+
+impl Drop for BytesProgress {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
 impl Drop for Progress {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
