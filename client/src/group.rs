@@ -170,6 +170,11 @@ impl GroupConsumer {
                     if coordinator_is_gone(&error) {
                         self.connection = None;
                     }
+                    if let GroupError::Rebalanced { code, .. } = &error {
+                        // The next poll joins again: what is read until then would come again.
+                        tracing::debug!(group = self.member.group, %code, "commit refused");
+                        self.heartbeat = None;
+                    }
                     if !error.is_retriable() || !backoff.wait().await {
                         return Err(error);
                     }
