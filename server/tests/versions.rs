@@ -1,0 +1,319 @@
+//! Every version of every API that is advertised works: it is asked for with a codec of its own, and
+//! its answer is decoded to the last byte.
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
+mod support;
+
+use bytes::{Buf, Bytes, BytesMut};
+use proto_kafka::messages::create_topics_request::CreatableTopic;
+use proto_kafka::messages::delete_topics_request::DeleteTopicState;
+use proto_kafka::messages::fetch_request::{FetchPartition, FetchTopic};
+use proto_kafka::messages::join_group_request::JoinGroupRequestProtocol;
+use proto_kafka::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+use proto_kafka::messages::metadata_request::MetadataRequestTopic;
+use proto_kafka::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
+use proto_kafka::messages::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopic};
+use proto_kafka::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use proto_kafka::messages::sync_group_request::SyncGroupRequestAssignment;
+use proto_kafka::messages::*;
+use proto_kafka::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
+use ringmain_engine::BatchBuilder;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::TcpStream;
+use support::{Process, call, framed, request};
+
+struct Client {
+    stream: TcpStream,
+    /// Lowest and highest version by API key, as advertised.
+    advertised: BTreeMap<i16, (i16, i16)>,
+    checked: BTreeSet<i16>,
+}
+
+impl Client {
+    fn new(broker: &Process) -> Self {
+        let mut stream = broker.connect();
+        let answer = call(&mut stream, &request(18, 0, 1, b"")).unwrap();
+        let mut body = Bytes::from(answer).slice(4..);
+        let table = ApiVersionsResponse::decode(&mut body, 0).unwrap();
+        let versions = table.api_keys.iter().map(|api| (api.api_key, (api.min_version, api.max_version)));
+        Self { stream, advertised: versions.collect(), checked: BTreeSet::new() }
+    }
+
+    fn ask<R: Request>(&mut self, version: i16, message: &R) -> R::Response {
+        let mut frame = BytesMut::new();
+        let header = RequestHeader::default()
+            .with_request_api_key(R::KEY)
+            .with_request_api_version(version)
+            .with_correlation_id(77)
+            .with_client_id(Some(StrBytes::from_static_str("versions")));
+        header.encode(&mut frame, R::header_version(version)).unwrap();
+        message.encode(&mut frame, version).unwrap();
+        let answer = call(&mut self.stream, &framed(&frame));
+        let answer = answer.unwrap_or_else(|| panic!("key {} version {version}: closed", R::KEY));
+        let mut answer = Bytes::from(answer);
+        let header = ResponseHeader::decode(&mut answer, R::Response::header_version(version)).unwrap();
+        assert_eq!(header.correlation_id, 77);
+        let decoded = R::Response::decode(&mut answer, version).unwrap();
+        assert_eq!(answer.remaining(), 0, "key {} version {version}: bytes are left", R::KEY);
+        decoded
+    }
+
+    /// Asks in every advertised version.
+    fn check<R: Request>(&mut self, make: impl Fn(i16) -> R, verify: impl Fn(i16, R::Response)) {
+        let (min, max) = self.advertised[&R::KEY];
+        // What the codec has no words for is tested with bytes elsewhere.
+        for version in min.max(R::VERSIONS.min)..=max {
+            let answer = self.ask(version, &make(version));
+            verify(version, answer);
+        }
+        self.checked.insert(R::KEY);
+    }
+}
+
+fn text(text: &str) -> StrBytes {
+    StrBytes::from_string(text.to_owned())
+}
+
+fn topic() -> TopicName {
+    TopicName(text("t"))
+}
+
+fn batch() -> Bytes {
+    let mut builder = BatchBuilder::new();
+    builder.push(1000, None, Some(b"value"));
+    builder.finish().unwrap().into()
+}
+
+#[test]
+fn every_advertised_version_works() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Process::start(dir.path());
+    let mut client = Client::new(&broker);
+    client.check(
+        |_| {
+            ApiVersionsRequest::default()
+                .with_client_software_name(text("t"))
+                .with_client_software_version(text("1"))
+        },
+        |_, answer| {
+            assert_eq!(answer.error_code, 0);
+            assert!(answer.api_keys.len() >= 17);
+        },
+    );
+    topics(&mut client);
+    records(&mut client);
+    groups(&mut client);
+    client.check(
+        |_| InitProducerIdRequest::default().with_transactional_id(None),
+        |_, answer| {
+            assert_eq!((answer.error_code, answer.producer_epoch), (0, 0));
+        },
+    );
+    let advertised: BTreeSet<i16> = client.advertised.keys().copied().collect();
+    assert_eq!(client.checked, advertised, "each API that is advertised was asked for");
+}
+
+fn topics(client: &mut Client) {
+    let name = |version: i16| TopicName(text(&format!("made-{version}")));
+    client.check(
+        |version| {
+            let topic = CreatableTopic::default()
+                .with_name(name(version))
+                .with_num_partitions(2)
+                .with_replication_factor(1);
+            CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(1000)
+        },
+        |version, answer| {
+            assert_eq!(answer.topics[0].error_code, 0, "{:?}", answer.topics[0].error_message);
+            assert_eq!(answer.topics[0].topic_id.is_nil(), version < 7);
+        },
+    );
+    let (min, max) = client.advertised[&20];
+    client.check(
+        |version| {
+            // As many names were made as there are versions to delete them with.
+            let name = name(version + 2 - min);
+            let by_state = DeleteTopicState::default().with_name(Some(name.clone()));
+            match version {
+                6.. => DeleteTopicsRequest::default().with_topics(vec![by_state]),
+                _ => DeleteTopicsRequest::default().with_topic_names(vec![name]),
+            }
+        },
+        |_, answer| assert_eq!(answer.responses[0].error_code, 0),
+    );
+    assert_eq!(max - min, 5);
+    client.check(
+        |_| {
+            let asked = MetadataRequestTopic::default().with_name(Some(topic()));
+            MetadataRequest::default().with_topics(Some(vec![asked])).with_allow_auto_topic_creation(true)
+        },
+        |version, answer| {
+            assert_eq!(answer.topics[0].error_code, 0);
+            assert_eq!(answer.topics[0].partitions.len(), 1);
+            assert_eq!(answer.topics[0].topic_id.is_nil(), version < 10);
+            assert_eq!(answer.brokers.len(), 1);
+        },
+    );
+}
+
+fn records(client: &mut Client) {
+    let id = client
+        .ask(12, &MetadataRequest::default().with_topics(None))
+        .topics
+        .iter()
+        .find(|t| t.name == Some(topic()))
+        .unwrap()
+        .topic_id;
+    client.check(
+        |_| {
+            let data = PartitionProduceData::default().with_index(0).with_records(Some(batch()));
+            let topic = TopicProduceData::default().with_name(topic()).with_partition_data(vec![data]);
+            ProduceRequest::default().with_acks(-1).with_timeout_ms(1000).with_topic_data(vec![topic])
+        },
+        |version, answer| {
+            let partition = &answer.responses[0].partition_responses[0];
+            assert_eq!((partition.error_code, partition.base_offset), (0, i64::from(version - 3)));
+        },
+    );
+    client.check(
+        |version| {
+            let partition = FetchPartition::default()
+                .with_partition(0)
+                .with_fetch_offset(2)
+                .with_partition_max_bytes(1 << 20)
+                .with_current_leader_epoch(-1);
+            let asked = FetchTopic::default().with_partitions(vec![partition]);
+            let asked = if version >= 13 { asked.with_topic_id(id) } else { asked.with_topic(topic()) };
+            FetchRequest::default()
+                .with_max_wait_ms(100)
+                .with_min_bytes(1)
+                .with_max_bytes(1 << 20)
+                .with_topics(vec![asked])
+                .with_session_epoch(-1)
+        },
+        |version, answer| {
+            let partition = &answer.responses[0].partitions[0];
+            assert_eq!((partition.error_code, partition.high_watermark), (0, 10), "version {version}");
+            assert_eq!(partition.records.as_ref().unwrap().len(), batch().len() * 8);
+        },
+    );
+    client.check(
+        |_| {
+            let partitions =
+                [-1, -2, 1000].map(|timestamp| ListOffsetsPartition::default().with_timestamp(timestamp));
+            let asked = ListOffsetsTopic::default().with_name(topic()).with_partitions(partitions.to_vec());
+            ListOffsetsRequest::default().with_topics(vec![asked]).with_replica_id(BrokerId(-1))
+        },
+        |_, answer| {
+            let found: Vec<_> =
+                answer.topics[0].partitions.iter().map(|p| (p.error_code, p.offset)).collect();
+            assert_eq!(found, [(0, 10), (0, 0), (0, 0)]);
+        },
+    );
+}
+
+fn groups(client: &mut Client) {
+    client.check(
+        |version| match version {
+            4.. => FindCoordinatorRequest::default().with_coordinator_keys(vec![text("g")]),
+            _ => FindCoordinatorRequest::default().with_key(text("g")),
+        },
+        |version, answer| {
+            let node = if version >= 4 { answer.coordinators[0].node_id } else { answer.node_id };
+            assert_eq!(node, BrokerId(1));
+        },
+    );
+    let join = |group: &str, member: &str| {
+        let protocol = JoinGroupRequestProtocol::default()
+            .with_name(text("range"))
+            .with_metadata(Bytes::from_static(b"m"));
+        JoinGroupRequest::default()
+            .with_group_id(GroupId(text(group)))
+            .with_session_timeout_ms(10_000)
+            .with_rebalance_timeout_ms(10_000)
+            .with_member_id(text(member))
+            .with_protocol_type(text("consumer"))
+            .with_protocols(vec![protocol])
+    };
+    client.check(
+        |version| join(&format!("join-{version}"), ""),
+        |version, answer| {
+            assert_eq!(answer.error_code, if version >= 4 { 79 } else { 0 });
+            assert!(!answer.member_id.is_empty());
+        },
+    );
+    let joined = client.ask(3, &join("g", ""));
+    let (generation, member) = (joined.generation_id, joined.member_id);
+    client.check(
+        |_| {
+            let share = SyncGroupRequestAssignment::default()
+                .with_member_id(member.clone())
+                .with_assignment(Bytes::from_static(b"share"));
+            SyncGroupRequest::default()
+                .with_group_id(GroupId(text("g")))
+                .with_generation_id(generation)
+                .with_member_id(member.clone())
+                .with_assignments(vec![share])
+        },
+        |_, answer| assert_eq!((answer.error_code, &answer.assignment[..]), (0, &b"share"[..])),
+    );
+    client.check(
+        |_| {
+            HeartbeatRequest::default()
+                .with_group_id(GroupId(text("g")))
+                .with_generation_id(generation)
+                .with_member_id(member.clone())
+        },
+        |_, answer| assert_eq!(answer.error_code, 0),
+    );
+    client.check(
+        |version| {
+            let partition = OffsetCommitRequestPartition::default()
+                .with_committed_offset(version.into())
+                .with_committed_metadata(Some(text("m")));
+            let topic =
+                OffsetCommitRequestTopic::default().with_name(topic()).with_partitions(vec![partition]);
+            OffsetCommitRequest::default()
+                .with_group_id(GroupId(text("g")))
+                .with_generation_id_or_member_epoch(generation)
+                .with_member_id(member.clone())
+                .with_topics(vec![topic])
+        },
+        |_, answer| assert_eq!(answer.topics[0].partitions[0].error_code, 0),
+    );
+    client.check(
+        |version| {
+            if version >= 8 {
+                let group =
+                    OffsetFetchRequestGroup::default().with_group_id(GroupId(text("g"))).with_topics(None);
+                return OffsetFetchRequest::default().with_groups(vec![group]);
+            }
+            let asked = OffsetFetchRequestTopic::default().with_name(topic()).with_partition_indexes(vec![0]);
+            OffsetFetchRequest::default().with_group_id(GroupId(text("g"))).with_topics(Some(vec![asked]))
+        },
+        |version, answer| {
+            let committed = if version >= 8 {
+                answer.groups[0].topics[0].partitions[0].committed_offset
+            } else {
+                answer.topics[0].partitions[0].committed_offset
+            };
+            assert_eq!(committed, 6);
+        },
+    );
+    client.check(
+        |_| DescribeGroupsRequest::default().with_groups(vec![GroupId(text("g")), GroupId(text("nobody"))]),
+        |_, answer| {
+            assert_eq!(&*answer.groups[0].group_state, "Stable");
+            assert_eq!(&answer.groups[0].members[0].member_assignment[..], b"share");
+            assert_eq!(&*answer.groups[1].group_state, "Dead");
+        },
+    );
+    client.check(
+        |_| ListGroupsRequest::default(),
+        |_, answer| assert!(answer.groups.iter().any(|g| &*g.group_id.0 == "g")),
+    );
+    client.check(
+        |_| LeaveGroupRequest::default().with_group_id(GroupId(text("g"))).with_member_id(member.clone()),
+        |version, answer| assert_eq!(answer.error_code, if version == 0 { 0 } else { 25 }),
+    );
+}
