@@ -271,11 +271,12 @@ impl Group {
         self.state = GroupState::PreparingRebalance;
     }
 
-    /// Begins the next generation once all are there.
+    /// Begins the next generation once all are there, or nobody is left to wait for.
     fn try_complete(&mut self, now: Millis, out: &mut Vec<Effect>) {
         let all_there =
             self.expected.is_empty() && self.members.values().all(|member| member.joining.is_some());
-        if self.state == GroupState::PreparingRebalance && all_there && !self.hold {
+        let ready = self.members.is_empty() || (all_there && !self.hold);
+        if self.state == GroupState::PreparingRebalance && ready {
             self.complete(now, out);
         }
     }
@@ -483,3 +484,6 @@ impl Group {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
