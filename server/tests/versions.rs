@@ -4,7 +4,7 @@
 
 mod support;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::Bytes;
 use proto_kafka::messages::create_topics_request::CreatableTopic;
 use proto_kafka::messages::delete_topics_request::DeleteTopicState;
 use proto_kafka::messages::fetch_request::{FetchPartition, FetchTopic};
@@ -16,48 +16,17 @@ use proto_kafka::messages::offset_fetch_request::{OffsetFetchRequestGroup, Offse
 use proto_kafka::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use proto_kafka::messages::sync_group_request::SyncGroupRequestAssignment;
 use proto_kafka::messages::*;
-use proto_kafka::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
+use proto_kafka::protocol::Request;
 use ringmain_engine::BatchBuilder;
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::TcpStream;
-use support::{Process, call, framed, request};
+use std::collections::BTreeSet;
+use support::Process;
+use support::protocol::{Client, text};
 
-struct Client {
-    stream: TcpStream,
-    /// Lowest and highest version by API key, as advertised.
-    advertised: BTreeMap<i16, (i16, i16)>,
-    checked: BTreeSet<i16>,
+trait Check {
+    fn check<R: Request>(&mut self, make: impl Fn(i16) -> R, verify: impl Fn(i16, R::Response));
 }
 
-impl Client {
-    fn new(broker: &Process) -> Self {
-        let mut stream = broker.connect();
-        let answer = call(&mut stream, &request(18, 0, 1, b"")).unwrap();
-        let mut body = Bytes::from(answer).slice(4..);
-        let table = ApiVersionsResponse::decode(&mut body, 0).unwrap();
-        let versions = table.api_keys.iter().map(|api| (api.api_key, (api.min_version, api.max_version)));
-        Self { stream, advertised: versions.collect(), checked: BTreeSet::new() }
-    }
-
-    fn ask<R: Request>(&mut self, version: i16, message: &R) -> R::Response {
-        let mut frame = BytesMut::new();
-        let header = RequestHeader::default()
-            .with_request_api_key(R::KEY)
-            .with_request_api_version(version)
-            .with_correlation_id(77)
-            .with_client_id(Some(StrBytes::from_static_str("versions")));
-        header.encode(&mut frame, R::header_version(version)).unwrap();
-        message.encode(&mut frame, version).unwrap();
-        let answer = call(&mut self.stream, &framed(&frame));
-        let answer = answer.unwrap_or_else(|| panic!("key {} version {version}: closed", R::KEY));
-        let mut answer = Bytes::from(answer);
-        let header = ResponseHeader::decode(&mut answer, R::Response::header_version(version)).unwrap();
-        assert_eq!(header.correlation_id, 77);
-        let decoded = R::Response::decode(&mut answer, version).unwrap();
-        assert_eq!(answer.remaining(), 0, "key {} version {version}: bytes are left", R::KEY);
-        decoded
-    }
-
+impl Check for Client {
     /// Asks in every advertised version.
     fn check<R: Request>(&mut self, make: impl Fn(i16) -> R, verify: impl Fn(i16, R::Response)) {
         let (min, max) = self.advertised[&R::KEY];
@@ -68,10 +37,6 @@ impl Client {
         }
         self.checked.insert(R::KEY);
     }
-}
-
-fn text(text: &str) -> StrBytes {
-    StrBytes::from_string(text.to_owned())
 }
 
 fn topic() -> TopicName {

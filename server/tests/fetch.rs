@@ -1,0 +1,196 @@
+//! What a fetch gives, what it waits for, and how it fails.
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
+mod support;
+
+use bytes::Bytes;
+use proto_kafka::messages::fetch_request::{FetchPartition, FetchTopic};
+use proto_kafka::messages::fetch_response::PartitionData;
+use proto_kafka::messages::metadata_request::MetadataRequestTopic;
+use proto_kafka::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use proto_kafka::messages::*;
+use ringmain_engine::BatchBuilder;
+use support::Process;
+use support::protocol::{Client, text};
+
+const FETCH_VERSION: i16 = 12;
+const OFFSET_OUT_OF_RANGE: i16 = 1;
+const UNKNOWN_TOPIC: i16 = 3;
+const SESSION_NOT_FOUND: i16 = 70;
+const FENCED_EPOCH: i16 = 74;
+const UNKNOWN_EPOCH: i16 = 75;
+
+fn create(client: &mut Client, name: &str) {
+    let asked = MetadataRequestTopic::default().with_name(Some(TopicName(text(name))));
+    let request =
+        MetadataRequest::default().with_topics(Some(vec![asked])).with_allow_auto_topic_creation(true);
+    assert_eq!(client.ask(9, &request).topics[0].error_code, 0);
+}
+
+fn batch() -> Bytes {
+    let mut builder = BatchBuilder::new();
+    for _ in 0..10 {
+        builder.push(1000, None, Some(b"value"));
+    }
+    builder.finish().unwrap().into()
+}
+
+fn produce(client: &mut Client, name: &str) {
+    let data = PartitionProduceData::default().with_index(0).with_records(Some(batch()));
+    let topic = TopicProduceData::default().with_name(TopicName(text(name))).with_partition_data(vec![data]);
+    let request = ProduceRequest::default().with_acks(-1).with_timeout_ms(1000).with_topic_data(vec![topic]);
+    assert_eq!(client.ask(9, &request).responses[0].partition_responses[0].error_code, 0);
+}
+
+fn partition(offset: i64) -> FetchPartition {
+    FetchPartition::default()
+        .with_fetch_offset(offset)
+        .with_partition_max_bytes(1 << 20)
+        .with_current_leader_epoch(-1)
+}
+
+fn topic(name: &str, partition: FetchPartition) -> FetchTopic {
+    FetchTopic::default().with_topic(TopicName(text(name))).with_partitions(vec![partition])
+}
+
+/// Waits for a byte at least, for half a minute: longer than the tests wait for an answer.
+fn fetch(topics: Vec<FetchTopic>) -> FetchRequest {
+    FetchRequest::default()
+        .with_max_wait_ms(30_000)
+        .with_min_bytes(1)
+        .with_max_bytes(1 << 20)
+        .with_session_epoch(-1)
+        .with_topics(topics)
+}
+
+fn only(response: FetchResponse) -> PartitionData {
+    response.responses[0].partitions[0].clone()
+}
+
+fn bytes(data: &PartitionData) -> usize {
+    data.records.as_ref().map_or(0, Bytes::len)
+}
+
+#[test]
+fn a_fetch_at_the_end_is_answered_by_the_next_append() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Process::start(dir.path());
+    let (mut reader, mut writer) = (Client::new(&broker), Client::new(&broker));
+    create(&mut writer, "t");
+    create(&mut writer, "other");
+    let waiting = std::thread::spawn(move || {
+        only(reader.ask(FETCH_VERSION, &fetch(vec![topic("t", partition(0)), topic("other", partition(0))])))
+    });
+    std::thread::sleep(std::time::Duration::from_millis(100)); // most likely it waits by now; either is right
+    produce(&mut writer, "t");
+    let data = waiting.join().unwrap();
+    assert_eq!((data.error_code, data.high_watermark, bytes(&data)), (0, 10, batch().len()));
+}
+
+#[test]
+fn a_fetch_waits_for_min_bytes_and_gives_up_with_what_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Process::start(dir.path());
+    let mut client = Client::new(&broker);
+    create(&mut client, "t");
+    let wait = |client: &mut Client, min| {
+        let request = fetch(vec![topic("t", partition(0))]).with_min_bytes(min).with_max_wait_ms(200);
+        only(client.ask(FETCH_VERSION, &request))
+    };
+    assert_eq!(bytes(&wait(&mut client, 1)), 0);
+    produce(&mut client, "t");
+    assert_eq!(bytes(&wait(&mut client, 1 << 20)), batch().len());
+    // And is answered once there is enough, however many appends it takes.
+    let mut reader = Client::new(&broker);
+    let enough = i32::try_from(batch().len() * 4).unwrap();
+    let waiting = std::thread::spawn(move || {
+        only(reader.ask(FETCH_VERSION, &fetch(vec![topic("t", partition(0))]).with_min_bytes(enough)))
+    });
+    for _ in 0..3 {
+        produce(&mut client, "t");
+    }
+    assert_eq!(bytes(&waiting.join().unwrap()), batch().len() * 4);
+}
+
+#[test]
+fn limits_cut_at_whole_batches_and_never_starve_the_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Process::start(dir.path());
+    let mut client = Client::new(&broker);
+    for name in ["a", "b"] {
+        create(&mut client, name);
+        for _ in 0..5 {
+            produce(&mut client, name);
+        }
+    }
+    let one = batch().len();
+    let max = |bytes: usize| i32::try_from(bytes).unwrap();
+    let mut sizes = |total: usize, each: usize| -> Vec<usize> {
+        let limited = |name: &str| topic(name, partition(0).with_partition_max_bytes(max(each)));
+        let request = fetch(vec![limited("a"), limited("b")]).with_max_bytes(max(total));
+        let response = client.ask(FETCH_VERSION, &request);
+        response.responses.iter().map(|topic| bytes(&topic.partitions[0])).collect()
+    };
+    assert_eq!(sizes(1 << 20, 1 << 20), [one * 5, one * 5]);
+    assert_eq!(sizes(1 << 20, one * 2 + 1), [one * 2, one * 2]);
+    assert_eq!(sizes(one * 6 + 1, 1 << 20), [one * 5, one]);
+    assert_eq!(sizes(1, 1 << 20), [one, 0], "one batch, though it is larger");
+    assert_eq!(sizes(1 << 20, 1), [one, 0]);
+    // In mid-batch the whole batch comes.
+    let data = only(client.ask(FETCH_VERSION, &fetch(vec![topic("a", partition(23))])));
+    assert_eq!(bytes(&data), one * 3);
+}
+
+#[test]
+fn what_cannot_be_read_is_told_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Process::start(dir.path());
+    let mut client = Client::new(&broker);
+    create(&mut client, "t");
+    produce(&mut client, "t");
+    let mut code = |name: &str, partition| {
+        only(client.ask(FETCH_VERSION, &fetch(vec![topic(name, partition)]))).error_code
+    };
+    assert_eq!(code("t", partition(11)), OFFSET_OUT_OF_RANGE);
+    assert_eq!(code("t", partition(-1)), OFFSET_OUT_OF_RANGE);
+    assert_eq!(code("t", partition(0).with_partition(1)), UNKNOWN_TOPIC);
+    assert_eq!(code("t", partition(0).with_partition(-1)), UNKNOWN_TOPIC);
+    assert_eq!(code("no-such-topic", partition(0)), UNKNOWN_TOPIC);
+    assert_eq!(code("t", partition(0).with_current_leader_epoch(9)), UNKNOWN_EPOCH);
+    let session = client.ask(FETCH_VERSION, &fetch(vec![]).with_session_id(5).with_session_epoch(3));
+    assert_eq!(session.error_code, SESSION_NOT_FOUND);
+}
+
+#[test]
+fn an_epoch_from_before_a_crash_is_fenced() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Process::start(dir.path());
+    let mut client = Client::new(&broker);
+    create(&mut client, "t");
+    produce(&mut client, "t");
+    drop(broker);
+    let broker = Process::start(dir.path());
+    let mut client = Client::new(&broker);
+    let mut code = |epoch| {
+        only(
+            client
+                .ask(FETCH_VERSION, &fetch(vec![topic("t", partition(0).with_current_leader_epoch(epoch))])),
+        )
+        .error_code
+    };
+    assert_eq!((code(0), code(1), code(2)), (FENCED_EPOCH, 0, UNKNOWN_EPOCH));
+}
+
+#[test]
+fn a_fetch_that_waits_learns_that_its_topic_is_deleted() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Process::start(dir.path());
+    let (mut reader, mut other) = (Client::new(&broker), Client::new(&broker));
+    create(&mut other, "t");
+    let waiting =
+        std::thread::spawn(move || only(reader.ask(FETCH_VERSION, &fetch(vec![topic("t", partition(0))]))));
+    std::thread::sleep(std::time::Duration::from_millis(100)); // most likely it waits by now; either is right
+    let request = DeleteTopicsRequest::default().with_topic_names(vec![TopicName(text("t"))]);
+    assert_eq!(other.ask(5, &request).responses[0].error_code, 0);
+    assert_eq!(waiting.join().unwrap().error_code, UNKNOWN_TOPIC);
+}
