@@ -141,9 +141,9 @@ impl Log {
             return Ok(Arc::clone(active));
         }
         // The time index of a closed segment ends with its largest timestamp.
-        if let Some(entry) = appender.indexer.time()
-            && let Err(err) = active.index.push_time(entry).and_then(|_| active.index.trim())
-        {
+        let last = appender.indexer.time();
+        let pushed = last.map_or(Ok(true), |entry| active.index.push_time(entry));
+        if let Err(err) = pushed.and_then(|_| active.index.trim()) {
             tracing::warn!(segment = %active.path.display(), "its index was not closed: {err}");
         }
         self.roll(appender, config)

@@ -13,10 +13,8 @@ use std::time::Duration;
 
 /// A configuration on a free port of the loopback interface.
 pub(crate) fn config(dir: &Path) -> Config {
-    let mut config = Config::default();
-    config.data_dir = dir.join("data");
-    config.listen = SocketAddr::from(([127, 0, 0, 1], 0));
-    config
+    let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+    Config { data_dir: dir.join("data"), listen, ..Config::default() }
 }
 
 pub(crate) fn start(dir: &Path) -> Running {
@@ -25,9 +23,7 @@ pub(crate) fn start(dir: &Path) -> Running {
 
 /// Starts again on the port that it had, as clients expect of a restart.
 pub(crate) fn start_at(dir: &Path, address: SocketAddr) -> Running {
-    let mut config = config(dir);
-    config.listen = address;
-    Running::start(config).unwrap()
+    Running::start(Config { listen: address, ..config(dir) }).unwrap()
 }
 
 /// A broker in a process of its own, killed when dropped.
