@@ -17,11 +17,11 @@ Writes a line `ok NAME` or `FAILED NAME: PROBLEM` for each check.
 
 import argparse
 import collections
+import itertools
 import pathlib
 import re
 import struct
 import subprocess
-import sys
 
 TOOL_SECONDS_MAX = 240
 OFFSET_ENTRY, TIME_ENTRY = struct.Struct(">ii"), struct.Struct(">qi")
@@ -36,10 +36,14 @@ BATCH = re.compile(
     r" position: (?P<position>\d+) (?:CreateTime|LogAppendTime): \d+ size: (?P<size>\d+) magic: 2"
     r" compresscodec: (?P<codec>\w+) crc: \d+ isvalid: true$"
 )
-RECORD = re.compile(r"\| offset: (?P<offset>\d+) (?:CreateTime|LogAppendTime): \d+ keySize: -?\d+ valueSize: -?\d+ sequence: -?\d+ headerKeys: \[.*?\](?P<rest>.*)$")
+RECORD = re.compile(
+    r"\| offset: (?P<offset>\d+) (?:CreateTime|LogAppendTime): \d+ keySize: -?\d+ valueSize: -?\d+"
+    r" sequence: -?\d+ headerKeys: \[.*?\](?P<rest>.*)$"
+)
 INDEX_ENTRY = re.compile(r"offset: \d+ position: \d+$")
 TIME_INDEX_ENTRY = re.compile(r"timestamp: \d+ offset: \d+$")
 STARTING = re.compile(r"Log starting offset: (\d+)$")
+UNDECODED = re.compile(r"key: (Unknown record type|Error at offset)|Failed to decode")
 # What a Java runtime or the logging facade says of itself.
 NOISE = re.compile(r"^(WARNING: |SLF4J|OpenJDK 64-Bit Server VM warning|Picked up |$)")
 
@@ -153,7 +157,7 @@ def check_logs(args, logs, problems):
     for path, log in sorted(read.items()):
         by_partition[path.parent].append((path, log))
     for segments in by_partition.values():
-        for (_, log), (path, following) in zip(segments, segments[1:]):
+        for (_, log), (path, _) in itertools.pairwise(segments):
             if log.next is None or base_offset(path) != log.next:
                 problems.append(f"{path}: follows a segment that ends before offset {log.next}")
     return by_partition
@@ -208,7 +212,7 @@ def check_groups(args, logs, problems):
     sections, decoded = by_file(out, problems), []
     for path in mine:
         read_log(path, sections.get(path, []), problems, decoded)
-    problems += [text for text in decoded if re.search(r"key: (Unknown record type|Error at offset)|Failed to decode", text)]
+    problems += [text for text in decoded if UNDECODED.search(text)]
     commits = {}
     for group in args.group:
         commit = re.compile(r'"type":"1","data":\{"group":"' + re.escape(group) + r'".*payload: .*"offset":\d+')
@@ -247,7 +251,7 @@ def main():
 
     for suffix, entry, pattern in (("index", OFFSET_ENTRY, INDEX_ENTRY), ("timeindex", TIME_ENTRY, TIME_INDEX_ENTRY)):
         problems = []
-        for directory, segments in by_partition.items():
+        for segments in by_partition.values():
             for path, log in segments:
                 index = path.with_suffix(f".{suffix}")
                 size = index.stat().st_size // entry.size if index.exists() else 0

@@ -31,8 +31,9 @@ def status(pid, name):
 
 
 def switches(pid):
-    texts = (task / "status" for task in pathlib.Path(f"/proc/{pid}/task").iterdir())
-    return sum(int(line.split()[1]) for text in texts for line in text.read_text().splitlines() if "ctxt_switches" in line)
+    files = (task / "status" for task in pathlib.Path(f"/proc/{pid}/task").iterdir())
+    lines = (line for file in files for line in file.read_text().splitlines())
+    return sum(int(line.split()[1]) for line in lines if "ctxt_switches" in line)
 
 
 def on_signal(number, _):
@@ -69,9 +70,7 @@ def main():
         got = scratch / "consumed"
         with open(got, "w") as out:
             command = ["kcat", "-C", "-u", "-q", "-b", address, "-t", "idle", "-p", "0", "-o", "beginning"]
-            subprocess.run(
-                ["kcat", "-P", "-b", address, "-t", "idle"], input=b"one\n", check=True, timeout=20
-            )
+            subprocess.run(["kcat", "-P", "-b", address, "-t", "idle"], input=b"one\n", check=True, timeout=20)
             consumer = subprocess.Popen(command, stdout=out, stdin=subprocess.DEVNULL)
             children.append(consumer)
             # Idle begins when the consumer is connected and has read what there is.

@@ -102,7 +102,7 @@ def main():
             sys.exit(f"partition {partition} is not in the order of sending")
     if kind == "acks-all" and duplicates:
         sys.exit(f"{duplicates} duplicates in spite of idempotence")
-    down = sum(float(b[1]) - float(a[1]) for a, b in zip(moments[::2], moments[1::2]))
+    down = sum(float(b[1]) - float(a[1]) for a, b in zip(moments[::2], moments[1::2], strict=True))
     print(
         f"{total} records, killed {len(kills)} times with {' and '.join(map(str, waiting))} waiting,"
         f" down {down:.2f} s, {duplicates} duplicates"

@@ -47,7 +47,7 @@ def main():
     by_sendfile = sent.pop("sendfile", 0)
     others = sum(sent.values())
     detail = ", ".join(f"{name} {size} bytes in {calls[name]} calls" for name, size in sorted(sent.items())) or "none"
-    print(f"{lines} lines of trace; to sockets: sendfile {by_sendfile} bytes in {calls['sendfile']} calls; others: {detail}")
+    print(f"{lines} lines of trace; sendfile {by_sendfile} bytes in {calls['sendfile']} calls; others: {detail}")
     if by_sendfile >= data_bytes >= 64 * MIB:
         print(f"ok sendfile sent the data: {by_sendfile / MIB:.1f} MiB of at least {data_bytes / MIB:.1f}")
     else:
