@@ -71,9 +71,16 @@ impl Store {
     /// The directory is in use, holds something else, was written by a later version, or cannot be
     /// read or written.
     pub fn open(dir: impl Into<PathBuf>, config: StoreConfig) -> Result<Self, OpenError> {
-        let dir = dir.into();
         let io_mode = config.io_mode.unwrap_or_else(IoMode::detect);
-        let io = backend(io_mode);
+        Self::open_with(dir.into(), config, io_mode, backend(io_mode))
+    }
+
+    fn open_with(
+        dir: PathBuf,
+        config: StoreConfig,
+        io_mode: IoMode,
+        io: Arc<dyn Io>,
+    ) -> Result<Self, OpenError> {
         std::fs::create_dir_all(&dir).map_err(OpenError::io("created", &dir))?;
         let names = io.list(&dir).map_err(OpenError::io("listed", &dir))?;
         let version_file = dir.join(VERSION_FILE);
@@ -303,3 +310,6 @@ fn decode_version(content: &[u8]) -> Result<LeaderEpoch, String> {
     }
     value("epoch_floor").map(LeaderEpoch)
 }
+
+#[cfg(test)]
+mod tests;

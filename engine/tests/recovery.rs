@@ -250,3 +250,36 @@ fn a_store_is_opened_once_and_nothing_else_is_taken_for_one() {
     assert!(matches!(open(other.path()), Err(OpenError::NotAStore { .. })));
     assert_eq!(fs::read_dir(other.path()).unwrap().count(), 1, "nothing was put there");
 }
+
+#[test]
+fn a_clean_stop_counts_once() {
+    let dir = tempfile::tempdir().unwrap();
+    crashed(dir.path(), 3);
+    open_small(dir.path(), IoMode::Blocking).close().unwrap();
+    let store = open_small(dir.path(), IoMode::Blocking);
+    assert!(store.was_clean());
+    append(&store.log("t-0").unwrap(), batch(3, 3, 0), Durability::Written);
+    drop(store);
+    assert!(!open_small(dir.path(), IoMode::Blocking).was_clean(), "this time it crashed");
+}
+
+#[test]
+fn a_whole_batch_of_an_older_epoch_or_another_offset_is_not_taken_for_the_tail() {
+    // Both fields lie outside of the CRC: what is left of an earlier life of the file looks whole.
+    for (field, value) in [(12..16, 0i32.to_be_bytes()), (4..8, 77i32.to_be_bytes())] {
+        let dir = tempfile::tempdir().unwrap();
+        crashed(dir.path(), 2);
+        let store = open_small(dir.path(), IoMode::Blocking);
+        let log = store.log("t-0").unwrap();
+        append(&log, batch(2, 3, 0), Durability::Written);
+        append(&log, batch(3, 3, 0), Durability::Written);
+        drop((store, log));
+        let path = &files(dir.path(), "log")[0];
+        let mut bytes = fs::read(path).unwrap();
+        let last = bytes.len() / 4 * 3;
+        bytes[last + field.start..last + field.end].copy_from_slice(&value);
+        fs::write(path, bytes).unwrap();
+        let store = open_small(dir.path(), IoMode::Blocking);
+        assert_eq!(values(&store.log("t-0").unwrap()), expected(0..3, 3));
+    }
+}

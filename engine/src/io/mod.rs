@@ -5,6 +5,8 @@
 //! workers on ext4, which is slower than writing at once.
 
 mod blocking;
+#[cfg(test)]
+pub(crate) mod faulty;
 mod mapping;
 mod probe;
 mod uring;
