@@ -194,3 +194,17 @@ fn a_fetch_that_waits_learns_that_its_topic_is_deleted() {
     assert_eq!(other.ask(5, &request).responses[0].error_code, 0);
     assert_eq!(waiting.join().unwrap().error_code, UNKNOWN_TOPIC);
 }
+
+#[test]
+fn what_was_acknowledged_with_acks_all_can_be_read_at_once() {
+    // A record is visible once it is durable: one that is not there yet was acknowledged too early.
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Process::start(dir.path());
+    let (mut writer, mut reader) = (Client::new(&broker), Client::new(&broker));
+    create(&mut writer, "t");
+    for n in 0..200 {
+        produce(&mut writer, "t");
+        let now = fetch(vec![topic("t", partition(n * 10))]).with_max_wait_ms(0);
+        assert_eq!(bytes(&only(reader.ask(FETCH_VERSION, &now))), batch().len(), "batch {n}");
+    }
+}
