@@ -106,7 +106,11 @@ impl Segment {
     ) -> io::Result<Self> {
         let stem = stem(dir, base);
         let path = stem.with_extension("log");
-        let file = io.open(&path, OpenMode::New)?;
+        // An empty one may be left of an earlier try that ran out of something.
+        let file = io.open(&path, OpenMode::Any)?;
+        if file.len()? > 0 {
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is a segment of this offset"));
+        }
         let index = SegmentIndex::open(io, &stem, index_bytes_max)?;
         let segment =
             Self::with(base, path, file, index, Extent { size_bytes: 0, end: base, max_timestamp: None });

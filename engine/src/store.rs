@@ -81,7 +81,7 @@ impl Store {
         io_mode: IoMode,
         io: Arc<dyn Io>,
     ) -> Result<Self, OpenError> {
-        std::fs::create_dir_all(&dir).map_err(OpenError::io("created", &dir))?;
+        make_dirs(&*io, &dir)?;
         let names = io.list(&dir).map_err(OpenError::io("listed", &dir))?;
         let version_file = dir.join(VERSION_FILE);
         let is_new = !names.iter().any(|name| name == VERSION_FILE);
@@ -98,6 +98,9 @@ impl Store {
                 .map_err(|reason| OpenError::Version { file: version_file.clone(), reason })?;
         }
         let clean = is_new || names.iter().any(|name| name == CLEAN_FILE);
+        if !clean {
+            tracing::warn!(store = %dir.display(), "the last stop was not clean: every log is checked before it is served");
+        }
         let mut found = Vec::new();
         for name in names {
             let path = dir.join(&name);
@@ -274,6 +277,23 @@ impl Store {
         }
         self.io.open(&self.dir.join(CLEAN_FILE), OpenMode::Any)?.sync_data()?;
         self.io.sync_dir(&self.dir)
+    }
+}
+
+/// Makes a directory with those above it, durably: a store whose directory the loss of power takes
+/// away has lost everything.
+fn make_dirs(io: &dyn Io, dir: &Path) -> Result<(), OpenError> {
+    let missing: Vec<_> =
+        dir.ancestors().take_while(|dir| !dir.as_os_str().is_empty() && !dir.exists()).collect();
+    for dir in missing.into_iter().rev() {
+        io.create_dir(dir).map_err(OpenError::io("created", dir))?;
+        let above = dir.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        io.sync_dir(above).map_err(OpenError::io("synced", above))?;
+    }
+    if dir.is_dir() {
+        Ok(())
+    } else {
+        Err(OpenError::io("used as a directory", dir)(ErrorKind::NotADirectory.into()))
     }
 }
 

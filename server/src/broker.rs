@@ -87,7 +87,7 @@ impl Running {
         if !store.was_clean() {
             tracing::warn!(
                 epoch = store.epoch_floor().0,
-                "the last stop was not clean: all logs were checked"
+                "all logs were checked; the leader epoch was raised"
             );
         }
         let metadata = |err: &dyn std::fmt::Display| StartError::Metadata(err.to_string());

@@ -88,9 +88,6 @@ impl Io for BlockingIo {
         options.read(true).write(mode != OpenMode::ReadOnly);
         match mode {
             OpenMode::Existing | OpenMode::ReadOnly => {}
-            OpenMode::New => {
-                options.create_new(true);
-            }
             OpenMode::Any => {
                 options.create(true).truncate(false);
             }

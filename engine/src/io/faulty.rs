@@ -51,6 +51,11 @@ impl FaultyIo {
             && state.synced_bytes.get(path).is_some_and(|have| *have >= bytes)
     }
 
+    /// Whether the loss of power would leave a name in a directory.
+    pub(crate) fn names_survive(&self, dir: &Path, name: &str) -> bool {
+        self.state.0.lock().unwrap().synced_names.get(dir).is_some_and(|names| names.contains(name))
+    }
+
     fn take(&self, matches: impl Fn(&Fault) -> Option<i32>) -> io::Result<()> {
         let mut state = self.state.0.lock().unwrap();
         let Some(at) = state.faults.iter().position(|fault| matches(fault).is_some()) else { return Ok(()) };

@@ -27,8 +27,6 @@ pub(crate) enum OpenMode {
     Existing,
     /// It must exist, and is not written.
     ReadOnly,
-    /// It must not exist.
-    New,
     /// Either.
     Any,
 }

@@ -153,10 +153,8 @@ impl Log {
         let base = appender.next_offset;
         let created = Segment::create(&self.io, &self.dir, base, config.index_bytes_max);
         let segment = Arc::new(created.map_err(|err| {
-            if is_full(&err) {
-                return AppendError::DiskFull;
-            }
-            self.syncer.fail(format!("making a segment of {}", self.name), err).into()
+            // Nothing was written yet, so nothing is lost: a later append may succeed.
+            if is_full(&err) { AppendError::DiskFull } else { AppendError::Segment(err) }
         })?);
         // Set before anything in the file can be asked to be durable.
         self.dir_changed.store(true, Ordering::Release);

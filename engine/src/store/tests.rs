@@ -140,3 +140,14 @@ fn a_full_disk_refuses_and_recovers_by_itself() {
     let report = crate::inspect::check_log(&dir.path().join("t-0"), |_| {}).unwrap();
     assert_eq!((report.records, report.problems.as_slice()), (20, &[][..]));
 }
+
+#[test]
+fn the_stores_own_directory_survives_the_loss_of_power() {
+    let (dir, io) = (tempfile::tempdir().unwrap(), FaultyIo::default());
+    let nested = dir.path().join("a/b/data");
+    let _store = open(&nested, &io);
+    for made in ["a", "a/b", "a/b/data"] {
+        let made = dir.path().join(made);
+        assert!(io.names_survive(made.parent().unwrap(), made.file_name().unwrap().to_str().unwrap()));
+    }
+}
