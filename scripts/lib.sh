@@ -32,6 +32,8 @@ WORK=
 BROKER=
 BROKER_PID=
 BROKER_PORT=
+# A signal may be handled while a function's output goes to a file: the last line must not.
+exec {STDOUT}>&1 {STDERR}>&2
 
 # ---- what people see -------------------------------------------------------------------------
 
@@ -167,6 +169,8 @@ cleanup() {
   local status=$?
   trap - EXIT
   trap '' INT TERM HUP
+  exec 1>&"$STDOUT"
+  exec 2>&"$STDERR"
   end_children
   if [ -z "$FINISHED" ]; then
     say "ended early with status $status"

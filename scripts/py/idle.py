@@ -42,7 +42,8 @@ def on_signal(number, _):
 
 def main():
     ringmain, scratch, port = sys.argv[1], pathlib.Path(sys.argv[2]), sys.argv[3]
-    signal.signal(signal.SIGTERM, on_signal)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, on_signal)
     children = []
     address = f"127.0.0.1:{port}"
     try:
@@ -88,6 +89,9 @@ def main():
             sys.exit("the consumer ended early")
         print(json.dumps(figures))
     finally:
+        # Another signal must not leave them behind.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
         # The consumer first: it complains if its broker goes away.
         for child in reversed(children):
             child.terminate()
