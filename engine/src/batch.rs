@@ -16,6 +16,13 @@ pub const MAGIC: i8 = 2;
 /// The producer id of a batch without one.
 pub const NO_PRODUCER_ID: i64 = -1;
 
+/// The fewest bytes of a record: a byte each for its length, attributes, timestamp, offset, key
+/// length, value length and number of headers.
+const RECORD_BYTES_MIN: u64 = 7;
+/// More records than this to a compressed byte no codec achieves, since their offsets differ. A small
+/// batch that claims billions would use up a segment's offsets with each append.
+const RECORDS_PER_COMPRESSED_BYTE_MAX: u64 = 1000;
+
 pub(crate) const LENGTH_AT: usize = 8;
 const LEADER_EPOCH_AT: usize = 12;
 const MAGIC_AT: usize = 16;
@@ -177,7 +184,13 @@ impl BatchHeader {
     /// What a producer must have got right beyond the CRC: at least one record, and consecutive
     /// offsets. (A compacted batch may have gaps; a new one may not.)
     pub(crate) fn check_new(&self) -> Result<(), BatchError> {
-        if self.record_count < 1 || self.last_offset_delta != self.record_count - 1 {
+        let body_bytes = (self.size_bytes - HEADER_BYTES) as u64;
+        let count_max = match self.compression() {
+            0 => body_bytes / RECORD_BYTES_MIN,
+            _ => body_bytes.saturating_mul(RECORDS_PER_COMPRESSED_BYTE_MAX),
+        };
+        let count = u64::try_from(self.record_count).unwrap_or(0);
+        if count < 1 || self.last_offset_delta != self.record_count - 1 || count > count_max {
             return Err(self.count_error());
         }
         let numbered = self.producer_id >= 0 && self.producer_epoch >= 0 && self.base_sequence >= 0;

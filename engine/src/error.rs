@@ -138,6 +138,9 @@ pub enum AppendError {
     /// No space; nothing was appended, and a later append may succeed.
     #[error("the disk is full; free some space")]
     DiskFull,
+    /// An idempotent producer's batch came together with others: each is judged by itself.
+    #[error("a batch of an idempotent producer is appended alone")]
+    NotAlone,
     /// A new segment could not be made; nothing was appended, and a later append may succeed.
     #[error("a new segment cannot be made: {0}")]
     Segment(#[source] io::Error),

@@ -27,6 +27,8 @@ struct State {
     map: Option<Mapping>,
     entries: usize,
     file_bytes: usize,
+    /// Set when the log is deleted: a file of this name may soon be another log's.
+    retired: bool,
 }
 
 impl<const N: usize> EntryFile<N> {
@@ -50,7 +52,7 @@ impl<const N: usize> EntryFile<N> {
     /// The state with the file mapped; `None` if there is no entry.
     fn mapped(&self) -> io::Result<Option<MutexGuard<'_, State>>> {
         let mut state = self.lock();
-        if state.entries == 0 {
+        if state.entries == 0 || (state.retired && state.map.is_none()) {
             return Ok(None);
         }
         if state.map.is_none() {
@@ -128,6 +130,11 @@ impl<const N: usize> EntryFile<N> {
             self.push(*entry)?;
         }
         self.trim()
+    }
+
+    /// Opens no file any more. Without a mapping a lookup finds nothing, which only costs a scan.
+    fn retire(&self) {
+        self.lock().retired = true;
     }
 
     /// Cuts the file to its entries and closes it; it is mapped again when read.
@@ -275,6 +282,11 @@ impl SegmentIndex {
             repaired = true;
         }
         Ok(repaired)
+    }
+
+    pub(crate) fn retire(&self) {
+        self.offsets.retire();
+        self.times.retire();
     }
 
     pub(crate) fn trim(&self) -> io::Result<()> {

@@ -34,6 +34,7 @@ mod offset;
 mod partition_metadata;
 mod producers;
 mod record;
+mod recovery_points;
 mod scan;
 mod segment;
 mod store;

@@ -5,6 +5,7 @@ use crate::io::{Io, IoMode, OpenMode, backend, read_file, replace_file};
 use crate::log::{Log, LogConfig, LogFiles, LogId};
 use crate::offset::LeaderEpoch;
 use crate::partition_metadata;
+use crate::recovery_points::{self, RecoveryPoints};
 use crate::sync::{SyncThread, Syncer};
 use crate::watermark::Durability;
 use nix::fcntl::{Flock, FlockArg};
@@ -57,8 +58,21 @@ pub struct Store {
     /// Held while directories are made and removed.
     changing: Mutex<()>,
     syncer: Arc<Syncer>,
-    _thread: SyncThread,
+    /// There until the store is dropped.
+    thread: Option<SyncThread>,
     _lock: Flock<File>,
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        // Handles of logs may outlive the store, and another process may open it now.
+        self.syncer.close();
+        let logs = self.logs();
+        logs.iter().for_each(|log| log.finish_append());
+        self.thread = None;
+        self.syncer.end();
+        logs.iter().for_each(|log| log.watermarks.wake_all());
+    }
 }
 
 impl Store {
@@ -82,14 +96,13 @@ impl Store {
         io: Arc<dyn Io>,
     ) -> Result<Self, OpenError> {
         make_dirs(&*io, &dir)?;
-        let names = io.list(&dir).map_err(OpenError::io("listed", &dir))?;
+        // Before the lock, so that nothing is put into a directory of something else; and after it,
+        // since another process may have changed what is there.
+        list_store(&*io, &dir)?;
+        let lock = lock(&dir)?;
+        let names = list_store(&*io, &dir)?;
         let version_file = dir.join(VERSION_FILE);
         let is_new = !names.iter().any(|name| name == VERSION_FILE);
-        // A lock alone, or a version file under way, is what a crash in the first start leaves.
-        if is_new && names.iter().any(|name| ![LOCK_FILE, "ringmain-store.tmp"].contains(&name.as_str())) {
-            return Err(OpenError::NotAStore { dir });
-        }
-        let lock = lock(&dir)?;
         let mut epoch_floor = LeaderEpoch(0);
         if !is_new {
             let content =
@@ -97,10 +110,12 @@ impl Store {
             epoch_floor = decode_version(&content)
                 .map_err(|reason| OpenError::Version { file: version_file.clone(), reason })?;
         }
-        let clean = is_new || names.iter().any(|name| name == CLEAN_FILE);
+        let marked = names.iter().any(|name| name == CLEAN_FILE);
+        let clean = is_new || marked;
         if !clean {
             tracing::warn!(store = %dir.display(), "the last stop was not clean: every log is checked before it is served");
         }
+        let points = if is_new { RecoveryPoints::default() } else { RecoveryPoints::read(&*io, &dir) };
         let mut found = Vec::new();
         for name in names {
             let path = dir.join(&name);
@@ -109,9 +124,12 @@ impl Store {
             } else if path.join(partition_metadata::FILE).exists() {
                 let id = partition_metadata::read(&*io, &path)
                     .map_err(OpenError::io("read", path.join(partition_metadata::FILE)))?;
-                found.push((name, id, LogFiles::open(&io, path, &config.log, clean)?));
+                let durable = (!clean).then(|| points.of(&name, id));
+                found.push((name, id, LogFiles::open(&io, path, &config.log, durable)?));
             }
         }
+        // What was cut from a log gives its offsets out again, however the last stop was.
+        let clean = clean && !found.iter().any(|(_, _, files)| files.was_cut());
         if !clean {
             let latest = found.iter().filter_map(|(_, _, files)| files.latest_epoch()).max();
             epoch_floor = LeaderEpoch(latest.unwrap_or_default().max(epoch_floor).0 + 1);
@@ -120,7 +138,12 @@ impl Store {
             replace_file(&*io, &version_file, encode_version(epoch_floor).as_bytes(), true)
                 .map_err(OpenError::io("written", &version_file))?;
         }
-        if clean && !is_new {
+        if !clean {
+            // All that was kept is on the medium now; a further crash need not prove it again.
+            let all = found.iter().map(|(name, id, files)| (name.as_str(), *id, files.end()));
+            RecoveryPoints::write(&*io, &dir, all).map_err(OpenError::io("written", &dir))?;
+        }
+        if marked && !is_new {
             // Durable before anything is appended: the next start must know.
             let marker = dir.join(CLEAN_FILE);
             io.remove(&marker).and_then(|()| io.sync_dir(&dir)).map_err(OpenError::io("removed", &marker))?;
@@ -149,7 +172,7 @@ impl Store {
             logs: RwLock::new(logs),
             changing: Mutex::new(()),
             syncer,
-            _thread: thread,
+            thread: Some(thread),
             _lock: lock,
         })
     }
@@ -199,9 +222,12 @@ impl Store {
     pub fn create_log(&self, name: &str, id: LogId, config: LogConfig) -> Result<Arc<Log>, CreateError> {
         let bad = name.is_empty()
             || name.len() > 255
-            || name.starts_with('.')
+            || name == "."
+            || name == ".."
+            || name.starts_with(CREATING)
+            || name.starts_with(DELETED)
             || name.contains(['/', '\0'])
-            || [VERSION_FILE, CLEAN_FILE, LOCK_FILE].contains(&name);
+            || [VERSION_FILE, CLEAN_FILE, LOCK_FILE, recovery_points::FILE].contains(&name);
         if bad {
             return Err(CreateError::Name(name.into()));
         }
@@ -231,7 +257,14 @@ impl Store {
         partition_metadata::write(&*self.io, &staged, id)?;
         self.io.sync_dir(&staged)?;
         self.io.rename(&staged, dir)?;
-        self.io.sync_dir(&self.dir)
+        self.sync_own_dir()
+    }
+
+    /// A failed sync of a directory ends all writing, as that of a file does.
+    fn sync_own_dir(&self) -> io::Result<()> {
+        self.io
+            .sync_dir(&self.dir)
+            .map_err(|err| io::Error::other(self.syncer.fail(format!("syncing {}", self.dir.display()), err)))
     }
 
     /// Deletes a log, durably, with all its files. Who still reads it reads on; waiting for its
@@ -250,7 +283,7 @@ impl Store {
         let gone = self.dir.join(format!("{DELETED}{:?}-{n}", log.id()));
         self.io
             .rename(&self.dir.join(name), &gone)
-            .and_then(|()| self.io.sync_dir(&self.dir))
+            .and_then(|()| self.sync_own_dir())
             .and_then(|()| self.io.remove_dir(&gone))
             .map_err(|source| DeleteError::Io { name: name.into(), source })
     }
@@ -266,6 +299,7 @@ impl Store {
         for log in &logs {
             log.finish_append();
         }
+        self.refuse_failed()?;
         let waiting: Vec<_> = logs.iter().map(|log| log.complete(Durability::Durable)).collect();
         for completion in waiting {
             completion.wait().map_err(io::Error::other)?;
@@ -275,9 +309,28 @@ impl Store {
                 active.index.trim()?;
             }
         }
+        let all = logs.iter().map(|log| (log.name(), log.id(), log.progress().written));
+        RecoveryPoints::write(&*self.io, &self.dir, all)?;
+        self.refuse_failed()?;
         self.io.open(&self.dir.join(CLEAN_FILE), OpenMode::Any)?.sync_data()?;
         self.io.sync_dir(&self.dir)
     }
+
+    /// A store that failed is checked at the next opening, whatever its logs say.
+    fn refuse_failed(&self) -> io::Result<()> {
+        self.failure().map_or(Ok(()), |failed| Err(io::Error::other(failed)))
+    }
+}
+
+/// The names in a store's directory, or in one that can become a store.
+fn list_store(io: &dyn Io, dir: &Path) -> Result<Vec<String>, OpenError> {
+    let names = io.list(dir).map_err(OpenError::io("listed", dir))?;
+    // A lock alone, or a version file under way, is what a crash in the first start leaves.
+    let first_start = |name: &String| [LOCK_FILE, "ringmain-store.tmp"].contains(&name.as_str());
+    if names.iter().any(|name| name == VERSION_FILE) || names.iter().all(first_start) {
+        return Ok(names);
+    }
+    Err(OpenError::NotAStore { dir: dir.to_owned() })
 }
 
 /// Makes a directory with those above it, durably: a store whose directory the loss of power takes

@@ -19,6 +19,7 @@ pub(crate) struct Syncer {
     asked: Condvar,
     failed: OnceLock<StoreFailed>,
     closed: AtomicBool,
+    ended: AtomicBool,
 }
 
 /// At most one entry for each log of the store.
@@ -48,6 +49,15 @@ impl Syncer {
     /// Whether the store was closed: no append begins after it.
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
+    }
+
+    /// Whether nothing will be synced any more.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn end(&self) {
+        self.ended.store(true, Ordering::Release);
     }
 
     pub(crate) fn close(&self) {
@@ -103,9 +113,10 @@ impl Syncer {
                     queue.submit(token, Arc::clone(&segment.file));
                 }
             }
+            // A log is marked as deleted before its directory goes away: the error may be only that.
             if log.dir_changed.swap(false, Ordering::AcqRel)
-                && !log.is_deleted()
                 && let Err(err) = io.sync_dir(&log.dir)
+                && !log.is_deleted()
             {
                 self.fail(format!("syncing the directory of {}", log.name), err);
             }

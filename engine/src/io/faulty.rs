@@ -23,6 +23,8 @@ struct State {
     synced_bytes: BTreeMap<PathBuf, u64>,
     /// Names in each directory at its last sync.
     synced_names: BTreeMap<PathBuf, BTreeSet<String>>,
+    /// Bytes written to each file.
+    written_bytes: BTreeMap<PathBuf, u64>,
     /// While set, syncs of files wait.
     held: bool,
 }
@@ -56,6 +58,11 @@ impl FaultyIo {
         self.state.0.lock().unwrap().synced_names.get(dir).is_some_and(|names| names.contains(name))
     }
 
+    /// Bytes written to a file through this backend.
+    pub(crate) fn written_bytes(&self, path: &Path) -> u64 {
+        self.state.0.lock().unwrap().written_bytes.get(path).copied().unwrap_or(0)
+    }
+
     fn take(&self, matches: impl Fn(&Fault) -> Option<i32>) -> io::Result<()> {
         let mut state = self.state.0.lock().unwrap();
         let Some(at) = state.faults.iter().position(|fault| matches(fault).is_some()) else { return Ok(()) };
@@ -79,7 +86,10 @@ impl IoFile for FaultyFile {
             let half: Vec<u8> = bufs.iter().flat_map(|buf| buf[..buf.len() / 2].to_vec()).collect();
             self.plain.write_at(&[IoSlice::new(&half)], position)?;
         }
-        fault.and_then(|()| self.plain.write_at(bufs, position))
+        fault?;
+        let bytes: usize = bufs.iter().map(|buf| buf.len()).sum();
+        *self.io.state.0.lock().unwrap().written_bytes.entry(self.path.clone()).or_default() += bytes as u64;
+        self.plain.write_at(bufs, position)
     }
 
     fn read_at(&self, buf: &mut [u8], position: u64) -> io::Result<usize> {

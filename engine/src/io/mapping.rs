@@ -18,7 +18,8 @@ impl Mapping {
         // one changes the file under a `&[u8]` of it. The store's directory is locked against
         // other processes (`store::lock`), an index file is opened by its `IndexFile` alone, and
         // that one hands out no reference to the mapped bytes: it copies entries out and in under
-        // its own lock. It cuts the file shorter only after dropping the mapping, and the blocks
+        // its own lock. Once its log is deleted it opens no file any more, so that it never maps
+        // that of another log of the same name. It cuts the file shorter only after dropping the mapping, and the blocks
         // under the mapping are allocated (`preallocate`), so that no store to it can fault for
         // want of space.
         let map = unsafe { MmapOptions::new().len(len).map_mut(file)? };

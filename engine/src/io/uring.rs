@@ -7,6 +7,7 @@
 use super::blocking::BlockingIo;
 use super::{Io, IoFile, OpenMode, SyncQueue};
 use io_uring::{IoUring, opcode, types};
+use std::collections::HashMap;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::path::Path;
@@ -55,7 +56,8 @@ impl Io for UringIo {
     fn sync_queue(&self, depth: u32) -> io::Result<Box<dyn SyncQueue>> {
         Ok(Box::new(RingQueue {
             ring: IoUring::new(depth)?,
-            in_flight: Vec::new(),
+            in_flight: HashMap::new(),
+            next_operation: 0,
             depth: depth as usize,
             finished: Vec::new(),
         }))
@@ -64,8 +66,9 @@ impl Io for UringIo {
 
 struct RingQueue {
     ring: IoUring,
-    /// What the kernel works on. A file stays open until its completion was seen.
-    in_flight: Vec<(usize, Arc<dyn IoFile>)>,
+    /// What the kernel works on, by operation. A file stays open until its completion was seen.
+    in_flight: HashMap<u64, (usize, Arc<dyn IoFile>)>,
+    next_operation: u64,
     depth: usize,
     finished: Vec<(usize, io::Result<()>)>,
 }
@@ -84,18 +87,14 @@ impl RingQueue {
                 let errno = err.raw_os_error().unwrap_or(nix::libc::EIO);
                 self.finished.extend(
                     self.in_flight
-                        .drain(..)
-                        .map(|(token, _)| (token, Err(io::Error::from_raw_os_error(errno)))),
+                        .drain()
+                        .map(|(_, (token, _))| (token, Err(io::Error::from_raw_os_error(errno)))),
                 );
                 return;
             }
         }
         for completion in self.ring.completion() {
-            let token = completion.user_data() as usize;
-            let Some(at) = self.in_flight.iter().position(|(other, _)| *other == token) else {
-                continue;
-            };
-            self.in_flight.swap_remove(at);
+            let Some((token, _)) = self.in_flight.remove(&completion.user_data()) else { continue };
             let outcome = match completion.result() {
                 result if result < 0 => Err(io::Error::from_raw_os_error(-result)),
                 _ => Ok(()),
@@ -112,14 +111,17 @@ impl SyncQueue for RingQueue {
             self.reap();
         }
         let fd = types::Fd(file.as_fd().as_raw_fd());
-        let entry = opcode::Fsync::new(fd).flags(types::FsyncFlags::DATASYNC).build().user_data(token as u64);
-        self.in_flight.push((token, file));
+        let entry =
+            opcode::Fsync::new(fd).flags(types::FsyncFlags::DATASYNC).build().user_data(self.next_operation);
+        let operation = self.next_operation;
+        self.next_operation += 1;
+        self.in_flight.insert(operation, (token, file));
         // SAFETY: the entry refers to no memory, only to a descriptor, and `in_flight` holds the
         // file open until its completion was taken from the ring.
         let pushed = unsafe { self.ring.submission().push(&entry) };
         if pushed.is_err() {
             // Never with at most `depth` in flight; if it were, the sync is done here instead.
-            if let Some((token, file)) = self.in_flight.pop() {
+            if let Some((token, file)) = self.in_flight.remove(&operation) {
                 self.finished.push((token, file.sync_data()));
             }
         }

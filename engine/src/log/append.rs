@@ -56,9 +56,12 @@ impl Log {
         if let Some(failed) = self.syncer.failure() {
             return Err(failed.into());
         }
+        let judged = |header: &BatchHeader| header.is_idempotent() && !header.is_control();
+        if headers.len() > 1 && headers.iter().any(judged) {
+            return Err(AppendError::NotAlone);
+        }
         if let [header] = &headers[..]
-            && header.is_idempotent()
-            && !header.is_control()
+            && judged(header)
             && let Verdict::Duplicate(known) = appender.producers.check(header)?
         {
             drop(appender);

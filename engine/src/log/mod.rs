@@ -166,6 +166,9 @@ impl Log {
         // Under the appender's lock: no append is under way or begins after it.
         let _appender = self.lock_appender();
         self.deleted.store(true, Ordering::Release);
+        for segment in self.segment_list().iter() {
+            segment.index.retire();
+        }
         self.watermarks.wake_all();
     }
 

@@ -6,7 +6,7 @@ use crate::batch::BatchError;
 use crate::epochs::{self, Epochs};
 use crate::error::OpenError;
 use crate::index::{IndexEntries, SegmentIndex};
-use crate::io::{Io, OpenMode, read_file};
+use crate::io::{Io, IoFile, OpenMode, read_file};
 use crate::offset::{LeaderEpoch, Offset};
 use crate::producers::Producers;
 use crate::scan::{Damage, Scanner};
@@ -30,6 +30,7 @@ pub(crate) struct LogFiles {
     epochs: Epochs,
     producers: Producers,
     indexer: Indexer,
+    cut: bool,
 }
 
 /// What one segment's scan found.
@@ -51,16 +52,19 @@ impl LogFiles {
             epochs: Epochs::default(),
             producers: Producers::new(config.producers_max),
             indexer: Indexer::new(Offset::ZERO, config.index_interval_bytes),
+            cut: false,
         }
     }
 
-    /// Reads a log's directory. After an unclean stop every CRC is checked and all that is kept is
-    /// synced, so that whatever is served afterwards is on the medium.
+    /// Reads a log's directory. After an unclean stop, `durable` tells how far it was proven to be on the
+    /// medium: every CRC is checked, and what lies beyond is written again and synced, so that
+    /// whatever is served afterwards is on the medium. (After a failed write-back the page cache holds
+    /// pages that look clean and valid and are not on disk; a sync alone would not write them.)
     pub(crate) fn open(
         io: &Arc<dyn Io>,
         dir: PathBuf,
         config: &LogConfig,
-        clean: bool,
+        durable: Option<Offset>,
     ) -> Result<Self, OpenError> {
         let names = io.list(&dir).map_err(OpenError::io("listed", &dir))?;
         let mut bases: Vec<Offset> = names.iter().filter_map(|name| segment_base(name)).collect();
@@ -73,21 +77,33 @@ impl LogFiles {
             let path = stem(&log.dir, *base).with_extension("log");
             if *base != log.end {
                 log.set_aside(io, &bases[at..]).map_err(OpenError::io("set aside", &path))?;
+                log.cut = true;
                 break;
             }
             let last = at + 1 == bases.len();
             let damaged =
-                log.open_segment(io, *base, config, clean, last).map_err(OpenError::io("read", &path))?;
+                log.open_segment(io, *base, config, durable, last).map_err(OpenError::io("read", &path))?;
+            log.cut |= damaged;
             if damaged && !last {
                 log.set_aside(io, &bases[at + 1..]).map_err(OpenError::io("set aside", &path))?;
                 break;
             }
         }
         log.check_epochs(io).map_err(OpenError::io("written", log.dir.join(epochs::FILE)))?;
-        if !clean {
+        if durable.is_some() || log.cut {
             io.sync_dir(&log.dir).map_err(OpenError::io("synced", &log.dir))?;
         }
         Ok(log)
+    }
+
+    /// Whether something that was there is not kept.
+    pub(crate) fn was_cut(&self) -> bool {
+        self.cut
+    }
+
+    /// The end of what is kept.
+    pub(crate) fn end(&self) -> Offset {
+        self.end
     }
 
     /// The largest epoch of any batch.
@@ -101,17 +117,16 @@ impl LogFiles {
         io: &Arc<dyn Io>,
         base: Offset,
         config: &LogConfig,
-        clean: bool,
+        durable: Option<Offset>,
         last: bool,
     ) -> io::Result<bool> {
         let stem = stem(&self.dir, base);
         let path = stem.with_extension("log");
         let file = io.open(&path, OpenMode::Existing)?;
         let size_bytes = file.len()?;
-        let scan = if clean {
-            Scanner::headers(&*file, 0, size_bytes)
-        } else {
-            Scanner::checked(&*file, 0, size_bytes)
+        let scan = match durable {
+            None => Scanner::headers(&*file, 0, size_bytes),
+            Some(_) => Scanner::checked(&*file, 0, size_bytes),
         };
         let mut scanned = self.scan(scan, base, config)?;
         let damaged = scanned.damage.is_some();
@@ -120,7 +135,7 @@ impl LogFiles {
             // worth a look by a person.
             let torn = last && matches!(damage.reason, BatchError::Incomplete { .. });
             if !torn {
-                let aside = path.with_extension(format!("log.damaged-at-{}", damage.position));
+                let aside = unused(&path, &format!("log.damaged-at-{}", damage.position));
                 copy_from(&**io, &path, damage.position, &aside)?;
                 tracing::error!(segment = %path.display(), position = damage.position, kept = %aside.display(),
                     "the log is damaged: {}; what follows was set aside", damage.reason);
@@ -137,7 +152,10 @@ impl LogFiles {
         if index.repair(&scanned.entries)? {
             tracing::debug!(segment = %path.display(), "its indexes were rebuilt");
         }
-        if !clean || damaged {
+        if durable.is_some_and(|durable| durable < scanned.extent.end) {
+            write_again(&*file, scanned.extent.size_bytes)?;
+        }
+        if durable.is_some() || damaged {
             file.sync_data()?;
         }
         self.end = scanned.extent.end;
@@ -188,7 +206,7 @@ impl LogFiles {
     fn set_aside(&self, io: &Arc<dyn Io>, bases: &[Offset]) -> io::Result<()> {
         for base in bases {
             let path = stem(&self.dir, *base).with_extension("log");
-            let aside = path.with_extension("log.set-aside");
+            let aside = unused(&path, "log.set-aside");
             io.rename(&path, &aside)?;
             tracing::error!(segment = %path.display(), kept = %aside.display(),
                 "the segment does not follow on the one before; it was set aside");
@@ -245,6 +263,29 @@ impl LogFiles {
 pub(crate) fn segment_base(name: &str) -> Option<Offset> {
     let digits = name.strip_suffix(".log").filter(|digits| digits.len() == 20)?;
     digits.parse().ok().map(Offset)
+}
+
+/// A name beside `path` that no file has: what was set aside before is kept, too.
+fn unused(path: &Path, ending: &str) -> PathBuf {
+    let first = path.with_extension(ending);
+    let numbered = (1..).map(|n| path.with_extension(format!("{ending}-{n}")));
+    std::iter::once(first.clone()).chain(numbered).find(|name| !name.exists()).unwrap_or(first)
+}
+
+/// Makes every page of a file dirty, so that the next sync really writes it.
+fn write_again(file: &dyn IoFile, size_bytes: u64) -> io::Result<()> {
+    let mut buffer = vec![0; COPY_BYTES];
+    let mut done = 0;
+    while done < size_bytes {
+        let want = COPY_BYTES.min(usize::try_from(size_bytes - done).unwrap_or(COPY_BYTES));
+        let read = file.read_at(&mut buffer[..want], done)?;
+        if read == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        file.write_at(&[IoSlice::new(&buffer[..read])], done)?;
+        done += read as u64;
+    }
+    Ok(())
 }
 
 fn copy_from(io: &dyn Io, from: &Path, position: u64, to: &Path) -> io::Result<()> {

@@ -18,6 +18,9 @@ pub enum WaitError {
     /// The log was deleted.
     #[error("the log was deleted")]
     Deleted,
+    /// The store was dropped; what was appended may not be durable.
+    #[error("the store was closed before the append was durable")]
+    Closed,
 }
 
 /// Tells when an append is as durable as was asked for.
@@ -49,7 +52,10 @@ impl Completion {
         if let Some(failed) = self.log.failure() {
             return Some(Err(failed.into()));
         }
-        self.log.is_deleted().then_some(Err(WaitError::Deleted))
+        if self.log.is_deleted() {
+            return Some(Err(WaitError::Deleted));
+        }
+        self.log.syncer.has_ended().then_some(Err(WaitError::Closed))
     }
 
     /// Blocks the thread until the outcome is known.

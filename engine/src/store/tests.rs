@@ -68,6 +68,81 @@ fn what_an_unclean_start_serves_is_on_the_medium() {
     assert!(survives(&log, &io));
     let version = dir.path().join("ringmain-store");
     assert!(io.survives(&version, std::fs::metadata(&version).unwrap().len()), "the raised epoch");
+    for segment in log.segment_list().iter() {
+        let size_bytes = segment.extent().size_bytes;
+        assert_eq!(
+            io.written_bytes(&segment.path),
+            size_bytes,
+            "a sync alone may find clean pages and write nothing"
+        );
+    }
+}
+
+#[test]
+fn what_was_proven_before_is_not_written_again_after_a_crash() {
+    for clean in [true, false] {
+        let (dir, io) = (tempfile::tempdir().unwrap(), FaultyIo::default());
+        let store = open(dir.path(), &io);
+        let first = log(&store);
+        for _ in 0..20 {
+            first.append(&mut batch(), Durability::Written).unwrap();
+        }
+        if clean {
+            store.close().unwrap();
+        }
+        drop((store, first));
+        // A start that proves all there is, then a crash with one batch more.
+        let store = open(dir.path(), &FaultyIo::default());
+        store.log("t-0").unwrap().append(&mut batch(), Durability::Written).unwrap();
+        drop(store);
+        let io = FaultyIo::default();
+        let store = open(dir.path(), &io);
+        let segments = store.log("t-0").unwrap().segment_list();
+        let (last, before) = segments.split_last().unwrap();
+        assert!(before.len() > 3 && before.iter().all(|segment| io.written_bytes(&segment.path) == 0));
+        assert_eq!(io.written_bytes(&last.path), last.extent().size_bytes);
+    }
+}
+
+#[test]
+fn a_store_that_failed_is_not_marked_clean_even_if_all_its_logs_are_durable() {
+    let (dir, io) = (tempfile::tempdir().unwrap(), FaultyIo::default());
+    let store = open(dir.path(), &io);
+    let log = log(&store);
+    log.append(&mut batch(), Durability::Durable).unwrap().completion.wait().unwrap();
+    io.inject(Fault::Write(EIO));
+    assert!(log.append(&mut batch(), Durability::Written).is_err());
+    assert!(store.close().is_err());
+    drop((store, log));
+    assert!(!open(dir.path(), &io).was_clean());
+}
+
+#[test]
+fn damage_found_after_a_clean_stop_raises_the_epoch_too() {
+    let (dir, io) = (tempfile::tempdir().unwrap(), FaultyIo::default());
+    let store = open(dir.path(), &io);
+    let log = log(&store);
+    for _ in 0..3 {
+        log.append(&mut batch(), Durability::Written).unwrap();
+    }
+    store.close().unwrap();
+    let path = log.segment_list()[0].path.clone();
+    drop((store, log));
+    let len = std::fs::metadata(&path).unwrap().len();
+    std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(len - 1).unwrap();
+    let store = open(dir.path(), &io);
+    assert_eq!(store.log("t-0").unwrap().progress().written, Offset(2));
+    assert_eq!((store.was_clean(), store.epoch_floor()), (false, LeaderEpoch(1)));
+}
+
+#[test]
+fn a_log_that_outlives_its_store_takes_nothing_and_leaves_nobody_waiting() {
+    let (dir, io) = (tempfile::tempdir().unwrap(), FaultyIo::default());
+    let store = open(dir.path(), &io);
+    let log = log(&store);
+    drop(store);
+    assert!(matches!(log.append(&mut batch(), Durability::Durable), Err(AppendError::Closed)));
+    let _again = open(dir.path(), &io);
 }
 
 #[test]
