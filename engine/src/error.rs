@@ -29,7 +29,7 @@ pub enum OpenError {
         reason: String,
     },
     /// The operating system refused something.
-    #[error("{} cannot be {action}: {source}", .path.display())]
+    #[error("{} cannot be {action}: {source}; {}", .path.display(), advice(.source))]
     Io {
         /// What was tried.
         action: &'static str,
@@ -38,6 +38,19 @@ pub enum OpenError {
         /// The reason.
         source: io::Error,
     },
+}
+
+/// What a person can do about it.
+fn advice(err: &io::Error) -> &'static str {
+    match err.kind() {
+        io::ErrorKind::PermissionDenied => {
+            "give this user permission to write there, or choose another directory"
+        }
+        io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => "choose a directory",
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room, or choose another disk",
+        io::ErrorKind::ReadOnlyFilesystem => "choose a directory on a disk that can be written",
+        _ => "check the disk, and use another directory if it is at fault",
+    }
 }
 
 impl OpenError {

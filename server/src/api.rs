@@ -125,7 +125,9 @@ where
     };
     let context = Context { broker: Arc::clone(broker), header: header.clone(), peer };
     Outcome::Answer(Answer::Later(Box::pin(async move {
-        let response = handle(context, message).await;
+        // As a task of its own: what was begun is finished, though the client be gone.
+        let handled = tokio::task::spawn_local(handle(context, message)).await;
+        let response = handled.map_err(|err| format!("its handler ended early: {err}"))?;
         Response::message(&header, &response).map_err(|err| format!("its answer cannot be encoded: {err}"))
     })))
 }

@@ -1,7 +1,7 @@
 //! The broker: everything that requests work with, and its start and end.
 
 use crate::config::{Config, ConfigError, Endpoint};
-use crate::group::{Groups, Limits};
+use crate::group::{Groups, Limits, OffsetStore};
 use crate::metadata::{Catalog, Controller};
 use crate::producer_ids::ProducerIds;
 use crate::shard;
@@ -93,8 +93,15 @@ impl Running {
         let metadata = |err: &dyn std::fmt::Display| StartError::Metadata(err.to_string());
         let catalog = Catalog::open(Arc::clone(&store), config.log).map_err(|err| metadata(&err))?;
         let catalog = Arc::new(catalog);
+        let offsets = OffsetStore::open(Arc::clone(&catalog))
+            .map_err(|err| StartError::Metadata(format!("committed offsets cannot be read: {err}")))?;
+        let offsets = Arc::new(offsets);
+        let forget = {
+            let offsets = Arc::clone(&offsets);
+            move |topic: &str| offsets.forget_topic(topic).map_err(|err| err.to_string())
+        };
         let (controller, control) =
-            Controller::start(Arc::clone(&catalog), config.control_queue_max, config.partitions_max)
+            Controller::start(Arc::clone(&catalog), forget, config.control_queue_max, config.partitions_max)
                 .map_err(StartError::Thread)?;
         let limits = Limits {
             session_min_ms: config.group_session_min_ms,
@@ -104,8 +111,7 @@ impl Running {
             groups_max: config.groups_max,
         };
         let groups =
-            Groups::open(Arc::clone(&catalog), controller.clone(), limits, config.offsets_partitions)
-                .map_err(|err| StartError::Metadata(format!("committed offsets cannot be read: {err}")))?;
+            Groups::new(Arc::clone(&catalog), controller.clone(), offsets, limits, config.offsets_partitions);
         let producer_ids = ProducerIds::new(config.producer_id_block);
         let connections = AtomicUsize::new(0);
         let groups = Arc::new(groups);

@@ -3,6 +3,9 @@
 use super::machine::{Effect, Error, Generation, Group, JoinRequest, Millis, SyncRequest, Token};
 use std::collections::HashMap;
 
+/// The longest id of a group: it stands in the key of every offset that the group commits.
+const GROUP_ID_BYTES_MAX: usize = 1024;
+
 /// What bounds groups.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
@@ -41,7 +44,7 @@ impl Coordinator {
         out: &mut Vec<Effect>,
     ) {
         let refuse = |error| Effect::Joined(token, Err((error, request.member_id.clone())));
-        if group.is_empty() {
+        if group.is_empty() || group.len() > GROUP_ID_BYTES_MAX {
             out.push(refuse(Error::InvalidGroup));
             return;
         }
@@ -110,7 +113,7 @@ impl Coordinator {
         match self.groups.get_mut(group) {
             Some(group) => group.may_commit(generation, now),
             // Nobody is in it: only those who assign partitions themselves commit to it.
-            None if group.is_empty() => Err(Error::InvalidGroup),
+            None if group.is_empty() || group.len() > GROUP_ID_BYTES_MAX => Err(Error::InvalidGroup),
             None if generation.id < 0 => Ok(()),
             None => Err(Error::UnknownMember),
         }

@@ -4,6 +4,7 @@
 mod coordinator;
 mod machine;
 mod offset_record;
+mod offset_store;
 mod offsets;
 mod service;
 
@@ -11,5 +12,6 @@ pub(crate) use coordinator::Limits;
 pub(crate) use machine::{
     Error as GroupError, Generation, GroupState, JoinRequest, Joined, Protocol, SyncRequest,
 };
+pub(crate) use offset_store::OffsetStore;
 pub(crate) use offsets::{Committed, TopicPartition};
 pub(crate) use service::{CommitError, Groups};

@@ -6,6 +6,7 @@
 use super::offsets::{Committed, TopicPartition};
 use crate::wire::{Cursor, Malformed};
 use bytes::BufMut;
+use std::sync::Arc;
 
 const KEY_VERSION: i16 = 1;
 const VALUE_VERSION: i16 = 3;
@@ -13,7 +14,7 @@ const VALUE_VERSION: i16 = 3;
 /// The key of a committed offset.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct OffsetKey {
-    pub(super) group: String,
+    pub(super) group: Arc<str>,
     pub(super) partition: TopicPartition,
 }
 
@@ -38,7 +39,7 @@ impl OffsetKey {
         if !matches!(cursor.i16()?, 0 | 1) {
             return Ok(None);
         }
-        let group = cursor.nullable_string()?.unwrap_or_default().to_owned();
+        let group = cursor.nullable_string()?.unwrap_or_default().into();
         let topic = cursor.nullable_string()?.unwrap_or_default().to_owned();
         let partition = cursor.i32()?;
         Ok(Some(Self { group, partition: TopicPartition { topic, partition } }))

@@ -2,6 +2,7 @@
 
 use super::offset_record::{OffsetKey, decode_value};
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 /// A partition of a topic, by name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -30,7 +31,7 @@ struct Entry {
 /// The committed offsets of all groups.
 #[derive(Debug, Default)]
 pub(crate) struct Offsets {
-    groups: HashMap<String, BTreeMap<TopicPartition, Entry>>,
+    groups: HashMap<Arc<str>, BTreeMap<TopicPartition, Entry>>,
 }
 
 impl Offsets {
@@ -80,15 +81,15 @@ impl Offsets {
     }
 
     /// Groups that have committed something.
-    pub(crate) fn groups(&self) -> impl Iterator<Item = &String> {
-        self.groups.keys()
+    pub(crate) fn groups(&self) -> impl Iterator<Item = &str> {
+        self.groups.keys().map(|group| &**group)
     }
 
     /// The keys of all that was committed for a topic.
     pub(super) fn of_topic(&self, topic: &str) -> Vec<OffsetKey> {
         let keys = self.groups.iter().flat_map(|(group, entries)| {
             let own = entries.keys().filter(|partition| partition.topic == topic);
-            own.map(|partition| OffsetKey { group: group.clone(), partition: partition.clone() })
+            own.map(|partition| OffsetKey { group: Arc::clone(group), partition: partition.clone() })
         });
         keys.collect()
     }

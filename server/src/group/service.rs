@@ -4,12 +4,9 @@ use super::coordinator::{Coordinator, Limits};
 use super::machine::{
     Effect, Error, Generation, Group, JoinReply, JoinRequest, Millis, SyncReply, SyncRequest, Token,
 };
-use super::offset_record::{OffsetKey, encode_value};
+use super::offset_store::{OffsetStore, WriteError};
 use super::offsets::{Committed, Offsets, TopicPartition};
-use crate::clock::now_ms;
 use crate::metadata::{Catalog, ChangeError, Controller, NewTopic, OFFSETS_TOPIC, Topic};
-use crate::replay::{ReplayError, replay};
-use ringmain_engine::{AppendError, BatchBuilder, Durability, Log, WaitError};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -29,10 +26,8 @@ pub(crate) enum CommitError {
     Group(#[from] Error),
     #[error("{OFFSETS_TOPIC} cannot be made: {0}")]
     Topic(#[from] ChangeError),
-    #[error("{OFFSETS_TOPIC} cannot be written: {0}")]
-    Append(#[from] AppendError),
-    #[error("{OFFSETS_TOPIC} cannot be made durable: {0}")]
-    Durable(#[from] WaitError),
+    #[error(transparent)]
+    Write(#[from] WriteError),
 }
 
 #[derive(Debug)]
@@ -53,7 +48,7 @@ struct Members {
 #[derive(Debug)]
 pub(crate) struct Groups {
     members: Mutex<Members>,
-    offsets: Mutex<Offsets>,
+    offsets: Arc<OffsetStore>,
     catalog: Arc<Catalog>,
     controller: Controller,
     offsets_partitions: i32,
@@ -64,31 +59,26 @@ pub(crate) struct Groups {
 }
 
 impl Groups {
-    /// Reads what was committed before.
-    pub(crate) fn open(
+    /// No group has members at first.
+    pub(crate) fn new(
         catalog: Arc<Catalog>,
         controller: Controller,
+        offsets: Arc<OffsetStore>,
         limits: Limits,
         offsets_partitions: i32,
-    ) -> Result<Self, ReplayError> {
-        let mut offsets = Offsets::default();
-        for partition in catalog.topic(OFFSETS_TOPIC).iter().flat_map(|topic| &topic.partitions) {
-            replay(&partition.log, |record| {
-                offsets.apply(record.offset.0, record.key, record.value).map_err(|err| err.to_string())
-            })?;
-        }
+    ) -> Self {
         let members =
             Members { coordinator: Coordinator::new(limits), waiting: HashMap::new(), next_token: 0 };
-        Ok(Self {
+        Self {
             members: Mutex::new(members),
-            offsets: Mutex::new(offsets),
+            offsets,
             catalog,
             controller,
             offsets_partitions,
             started: Instant::now(),
             timer_due: AtomicU64::new(Millis::MAX),
             timer: Notify::new(),
-        })
+        }
     }
 
     fn now(&self) -> Millis {
@@ -97,10 +87,6 @@ impl Groups {
 
     fn lock(&self) -> MutexGuard<'_, Members> {
         self.members.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn lock_offsets(&self) -> MutexGuard<'_, Offsets> {
-        self.offsets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs the coordinator once and carries out what it decides.
@@ -155,37 +141,14 @@ impl Groups {
         if offsets.is_empty() {
             return Ok(());
         }
-        let log = self.log_of(group).await?;
-        let keyed = |(partition, committed)| (OffsetKey { group: group.to_owned(), partition }, committed);
-        let offsets: Vec<_> = offsets.into_iter().map(keyed).collect();
-        let records = offsets.iter().map(|(key, committed)| (key.encode(), Some(encode_value(committed))));
-        let base = write(&log, records).await?;
-        let mut known = self.lock_offsets();
-        for ((key, committed), at) in offsets.into_iter().zip(base..) {
-            known.insert(key, committed, at);
-        }
-        Ok(())
-    }
-
-    /// Forgets, durably, what was committed for a topic that was deleted: one of the same name that
-    /// is made later is another.
-    pub(crate) async fn forget_topic(&self, topic: &str) -> Result<(), CommitError> {
-        let keys = self.lock_offsets().of_topic(topic);
-        for key in keys {
-            let log = self.log_of(&key.group).await?;
-            let at = write(&log, std::iter::once((key.encode(), None))).await?;
-            self.lock_offsets().remove(&key, at);
-        }
-        Ok(())
-    }
-
-    /// The log that keeps what a group commits.
-    async fn log_of(&self, group: &str) -> Result<Arc<Log>, CommitError> {
-        let topic = self.offsets_topic().await?;
-        let count = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
-        let index = (java_hash(group) & i32::MAX) % count;
-        let partition = topic.partition(index).ok_or(ChangeError::Unknown)?;
-        Ok(Arc::clone(&partition.log))
+        self.offsets_topic().await?;
+        let commit = self.offsets.begin(group, offsets)?;
+        let durable = match &commit.completion {
+            Some(completion) => completion.done().await,
+            None => Ok(()),
+        };
+        self.offsets.end(commit, durable.is_ok());
+        Ok(durable.map_err(WriteError::from)?)
     }
 
     /// The internal topic, made at its first use.
@@ -211,7 +174,7 @@ impl Groups {
 
     /// Looks at what was committed.
     pub(crate) fn with_offsets<T>(&self, look: impl FnOnce(&Offsets) -> T) -> T {
-        look(&self.lock_offsets())
+        self.offsets.with_offsets(look)
     }
 
     /// Looks at one group; `None` if it has no members.
@@ -221,8 +184,8 @@ impl Groups {
 
     /// All groups with members or commits: id, protocol type and state.
     pub(crate) fn list(&self) -> BTreeMap<String, (String, super::GroupState)> {
-        let empty = |id: &String| (id.clone(), (String::new(), super::GroupState::Empty));
-        let mut groups: BTreeMap<_, _> = self.lock_offsets().groups().map(empty).collect();
+        let empty = |id: &str| (id.to_owned(), (String::new(), super::GroupState::Empty));
+        let mut groups: BTreeMap<_, _> = self.with_offsets(|offsets| offsets.groups().map(empty).collect());
         for (id, group) in self.lock().coordinator.groups() {
             groups.insert(id.clone(), (group.protocol_type.clone(), group.state));
         }
@@ -232,8 +195,13 @@ impl Groups {
     /// Removes silent members and ends overdue rebalances; never returns.
     pub(crate) async fn run_timer(&self) {
         loop {
-            let due = self.lock().coordinator.next_deadline();
-            self.timer_due.store(due.unwrap_or(Millis::MAX), Ordering::Release);
+            let due = {
+                let members = self.lock();
+                let due = members.coordinator.next_deadline();
+                // Under the lock: a step that comes next compares with what was decided here.
+                self.timer_due.store(due.unwrap_or(Millis::MAX), Ordering::Release);
+                due
+            };
             let wait = due.map(|due| Duration::from_millis(due.saturating_sub(self.now())));
             match wait {
                 Some(wait) => {
@@ -273,42 +241,5 @@ impl Members {
                 }
             }
         }
-    }
-}
-
-/// Appends records as one batch and waits until it is durable; gives the first one's offset.
-async fn write(
-    log: &Arc<Log>,
-    records: impl Iterator<Item = (Vec<u8>, Option<Vec<u8>>)>,
-) -> Result<i64, CommitError> {
-    let mut builder = BatchBuilder::new();
-    let now = now_ms();
-    for (key, value) in records {
-        builder.push(now, Some(&key), value.as_deref());
-    }
-    let mut batch = builder.finish().ok_or(AppendError::Empty)?;
-    let appended = log.append(&mut batch, Durability::Durable)?;
-    appended.completion.done().await?;
-    Ok(appended.base_offset.0)
-}
-
-/// `String.hashCode` of Java: which partition keeps a group is part of the format.
-fn java_hash(text: &str) -> i32 {
-    text.encode_utf16().fold(0i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::java_hash;
-
-    #[test]
-    fn the_hash_is_javas() {
-        assert_eq!(java_hash(""), 0);
-        assert_eq!(java_hash("hello"), 99_162_322);
-        assert_eq!(
-            java_hash("my-consumer-group"),
-            "my-consumer-group".bytes().fold(0i32, |h, b| h.wrapping_mul(31).wrapping_add(b.into()))
-        );
-        assert_eq!(java_hash("ünï"), 'ü' as i32 * 961 + 'n' as i32 * 31 + 'ï' as i32);
     }
 }

@@ -1,16 +1,14 @@
 //! DeleteTopics (20), versions 1 to 6.
 //!
-//! By name, from 6 on by id too. What groups have committed for a deleted topic is forgotten, since a
-//! topic of the same name that is created later is another.
+//! By name, from 6 on by id too. What groups have committed for a deleted topic is forgotten before the
+//! name can be used again: a topic that is created later is another.
 
 use super::errors;
 use crate::api::Context;
-use crate::metadata::{ChangeError, Topic};
 use crate::wire::messages::delete_topics_request::DeleteTopicState;
 use crate::wire::messages::delete_topics_response::DeletableTopicResult;
 use crate::wire::messages::{DeleteTopicsRequest, DeleteTopicsResponse};
 use crate::wire::{ErrorCode, NONE, text};
-use std::sync::Arc;
 
 pub(crate) async fn handle(context: Context, request: DeleteTopicsRequest) -> DeleteTopicsResponse {
     let by_name = |name| DeleteTopicState::default().with_name(Some(name));
@@ -25,7 +23,7 @@ pub(crate) async fn handle(context: Context, request: DeleteTopicsRequest) -> De
         let result = DeletableTopicResult::default().with_name(one.name).with_topic_id(one.topic_id);
         results.push(match topic {
             None => result.with_error_code(unknown.code()),
-            Some(topic) => match delete(&context, topic).await {
+            Some(topic) => match context.broker.controller.delete(topic.id).await {
                 Ok(()) => result.with_error_code(NONE),
                 Err(err) => result
                     .with_error_code(errors::change(&err).code())
@@ -34,13 +32,4 @@ pub(crate) async fn handle(context: Context, request: DeleteTopicsRequest) -> De
         });
     }
     DeleteTopicsResponse::default().with_responses(results)
-}
-
-async fn delete(context: &Context, topic: Arc<Topic>) -> Result<(), ChangeError> {
-    let name = topic.name.clone();
-    context.broker.controller.delete(topic).await?;
-    if let Err(err) = context.broker.groups.forget_topic(&name).await {
-        tracing::error!(topic = name, "offsets committed for the deleted topic are still there: {err}");
-    }
-    Ok(())
 }

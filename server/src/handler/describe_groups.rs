@@ -8,9 +8,12 @@ use crate::group::GroupState;
 use crate::wire::messages::describe_groups_response::{DescribedGroup, DescribedGroupMember};
 use crate::wire::messages::{DescribeGroupsRequest, DescribeGroupsResponse, GroupId};
 use crate::wire::{NONE, text};
+use std::collections::BTreeSet;
 
 pub(crate) async fn handle(context: Context, request: DescribeGroupsRequest) -> DescribeGroupsResponse {
-    let groups = request.groups.into_iter().map(|id| describe(&context, id)).collect();
+    // Each once, however often it is asked for.
+    let groups: BTreeSet<_> = request.groups.into_iter().map(|id| id.0).collect();
+    let groups = groups.into_iter().map(|id| describe(&context, GroupId(id))).collect();
     DescribeGroupsResponse::default().with_groups(groups)
 }
 

@@ -44,7 +44,7 @@ pub(super) fn change(err: &ChangeError) -> ErrorCode {
         ChangeError::Internal(_) => ErrorCode::InvalidTopicException,
         ChangeError::Config(_) => ErrorCode::InvalidConfig,
         ChangeError::Partitions { .. } => ErrorCode::InvalidPartitions,
-        ChangeError::Catalog(_) => ErrorCode::KafkaStorageError,
+        ChangeError::Catalog(_) | ChangeError::Forget(_) => ErrorCode::KafkaStorageError,
         ChangeError::Stopping => ErrorCode::NotController,
     }
 }
@@ -67,6 +67,6 @@ pub(super) fn commit(err: &CommitError) -> ErrorCode {
     match err {
         CommitError::Group(err) => group(*err),
         CommitError::Topic(_) => ErrorCode::CoordinatorNotAvailable,
-        CommitError::Append(_) | CommitError::Durable(_) => ErrorCode::CoordinatorNotAvailable,
+        CommitError::Write(_) => ErrorCode::CoordinatorNotAvailable,
     }
 }

@@ -40,15 +40,14 @@ pub(crate) fn begin(broker: &Arc<Broker>, _: SocketAddr, request: Request<'_>) -
         let bytes_min = u64::try_from(fetch.min_bytes).unwrap_or(0);
         loop {
             let plan = plan(&broker, &fetch, header.version);
-            if plan.bytes >= bytes_min || plan.urgent || Instant::now() >= deadline {
+            // A fetch of nothing has nothing to wait for.
+            let idle = plan.waits.is_empty();
+            if plan.bytes >= bytes_min || plan.urgent || idle || Instant::now() >= deadline {
                 return Ok(response(&header, NONE, plan.topics));
             }
             let waits = plan.waits.iter().map(|(log, seen)| Box::pin(log.visible_beyond(*seen)));
-            if plan.waits.is_empty() {
-                tokio::time::sleep_until(deadline).await;
-            } else if timeout_at(deadline, select_all(waits)).await.is_err() {
-                // Time is over: whatever is there now goes out.
-            }
+            // If time is over first, whatever is there then goes out.
+            let _ = timeout_at(deadline, select_all(waits)).await;
         }
     })))
 }

@@ -14,6 +14,7 @@ use crate::wire::messages::{ListOffsetsRequest, ListOffsetsResponse};
 use crate::wire::{ErrorCode, NONE};
 use bytes::Bytes;
 use ringmain_client::wire::batch::next_batch;
+use std::collections::HashSet;
 
 /// Before this version an answer has no epoch.
 const LEADER_EPOCH_FROM: i16 = 4;
@@ -32,32 +33,42 @@ const NOTHING: Found = (-1, -1, -1);
 pub(crate) async fn handle(context: Context, request: ListOffsetsRequest) -> ListOffsetsResponse {
     let version = context.header.version;
     let mut topics = Vec::with_capacity(request.topics.len());
+    // A partition asked for twice at one time is answered once: a search by time is dear.
+    let mut seen = HashSet::new();
     for asked in request.topics {
         let topic = context.broker.catalog.topic(&asked.name);
-        let answer = |one: &ListOffsetsPartition| {
+        let mut partitions = Vec::new();
+        for one in asked.partitions {
+            if !seen.insert((asked.name.clone(), one.partition_index, one.timestamp)) {
+                continue;
+            }
             let partition = topic.as_ref().and_then(|topic| topic.partition(one.partition_index));
             let found = match partition {
                 None => Err(ErrorCode::UnknownTopicOrPartition),
-                Some(partition) => find(&context, partition, one),
+                Some(partition) => find(&context, partition.clone(), &one).await,
             };
             let (code, found) = match found {
                 Ok(found) => (NONE, found),
                 Err(code) => (code.code(), NOTHING),
             };
-            ListOffsetsPartitionResponse::default()
+            let answer = ListOffsetsPartitionResponse::default()
                 .with_partition_index(one.partition_index)
                 .with_error_code(code)
                 .with_timestamp(found.0)
                 .with_offset(found.1)
-                .with_leader_epoch(if version >= LEADER_EPOCH_FROM { found.2 } else { -1 })
-        };
-        let partitions = asked.partitions.iter().map(answer).collect();
+                .with_leader_epoch(if version >= LEADER_EPOCH_FROM { found.2 } else { -1 });
+            partitions.push(answer);
+        }
         topics.push(ListOffsetsTopicResponse::default().with_name(asked.name).with_partitions(partitions));
     }
     ListOffsetsResponse::default().with_topics(topics)
 }
 
-fn find(context: &Context, partition: &Partition, asked: &ListOffsetsPartition) -> Result<Found, ErrorCode> {
+async fn find(
+    context: &Context,
+    partition: Partition,
+    asked: &ListOffsetsPartition,
+) -> Result<Found, ErrorCode> {
     if let Some(code) = epoch_error(asked.current_leader_epoch, partition.leader_epoch) {
         return Err(code);
     }
@@ -67,15 +78,22 @@ fn find(context: &Context, partition: &Partition, asked: &ListOffsetsPartition) 
         EARLIEST | EARLIEST_LOCAL => Ok((-1, progress.start.0, partition.leader_epoch)),
         LATEST_TIERED => Ok(NOTHING),
         MAX_TIMESTAMP => match partition.log.max_timestamp_ms() {
-            Some(timestamp) => by_time(context, partition, timestamp),
+            Some(timestamp) => search(context, partition, timestamp).await,
             None => Ok(NOTHING),
         },
-        timestamp if timestamp >= 0 => by_time(context, partition, timestamp),
+        timestamp if timestamp >= 0 => search(context, partition, timestamp).await,
         _ => Err(ErrorCode::InvalidRequest),
     }
 }
 
-fn by_time(context: &Context, partition: &Partition, timestamp: i64) -> Result<Found, ErrorCode> {
+/// On a thread for what blocks: it reads, and may decompress a whole batch.
+async fn search(context: &Context, partition: Partition, timestamp: i64) -> Result<Found, ErrorCode> {
+    let bytes_max = context.broker.config.timestamp_scan_bytes_max;
+    let searched = tokio::task::spawn_blocking(move || by_time(&partition, timestamp, bytes_max)).await;
+    searched.unwrap_or(Err(ErrorCode::UnknownServerError))
+}
+
+fn by_time(partition: &Partition, timestamp: i64, bytes_max: usize) -> Result<Found, ErrorCode> {
     let failed = |err: &dyn std::fmt::Display, code| {
         tracing::error!(log = partition.log.name(), "a search by time failed: {err}");
         code
@@ -83,7 +101,6 @@ fn by_time(context: &Context, partition: &Partition, timestamp: i64) -> Result<F
     let found = partition.log.find_timestamp(timestamp).map_err(|err| failed(&err, errors::read(&err)))?;
     let Some((header, slice)) = found else { return Ok(NOTHING) };
     let mut bytes = Bytes::from(slice.read().map_err(|err| failed(&err, errors::read(&err)))?);
-    let bytes_max = context.broker.config.timestamp_scan_bytes_max;
     let records =
         next_batch(&mut bytes).and_then(|batch| batch.map(|batch| batch.records(bytes_max)).transpose());
     let records = records.map_err(|err| failed(&err, ErrorCode::CorruptMessage))?;

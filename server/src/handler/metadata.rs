@@ -10,7 +10,7 @@ use crate::wire::messages::metadata_response::{
 };
 use crate::wire::messages::{BrokerId, MetadataRequest, MetadataResponse, TopicName};
 use crate::wire::{ErrorCode, NONE, text};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use super::errors;
@@ -24,8 +24,10 @@ pub(crate) async fn handle(context: Context, request: MetadataRequest) -> Metada
         None => broker.catalog.all_topics().iter().map(|topic| describe(topic, node)).collect(),
         Some(asked) => {
             let create = context.header.version < 4 || request.allow_auto_topic_creation;
-            let mut topics = Vec::with_capacity(asked.len());
-            for one in asked {
+            let mut topics = Vec::new();
+            // A name asked for twice is answered once, or a small request could ask for any amount.
+            let mut seen = HashSet::new();
+            for one in asked.into_iter().filter(|one| seen.insert((one.name.clone(), one.topic_id))) {
                 topics.push(match one.name {
                     Some(name) => match find(&context, &name, create).await {
                         Ok(topic) => describe(&topic, node),

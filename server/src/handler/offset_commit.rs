@@ -12,12 +12,14 @@ use crate::wire::messages::offset_commit_response::{
 };
 use crate::wire::messages::{OffsetCommitRequest, OffsetCommitResponse};
 use crate::wire::{ErrorCode, NONE};
+use std::collections::HashSet;
 
 pub(crate) async fn handle(context: Context, request: OffsetCommitRequest) -> OffsetCommitResponse {
     let catalog = &context.broker.catalog;
     let metadata_max = context.broker.config.offset_metadata_bytes_max;
     let now = now_ms();
     let mut accepted = Vec::new();
+    let mut seen = HashSet::new();
     // Each partition with what is wrong with it alone.
     let mut topics = Vec::with_capacity(request.topics.len());
     for asked in request.topics {
@@ -25,6 +27,10 @@ pub(crate) async fn handle(context: Context, request: OffsetCommitRequest) -> Of
         let mut results = Vec::with_capacity(asked.partitions.len());
         for one in asked.partitions {
             let metadata = one.committed_metadata.as_deref().unwrap_or_default().to_owned();
+            // The first word for a partition counts; repeating it would only take memory.
+            if !seen.insert((asked.name.clone(), one.partition_index)) {
+                continue;
+            }
             let known = topic.as_ref().is_some_and(|topic| topic.partition(one.partition_index).is_some());
             let code = if !known {
                 ErrorCode::UnknownTopicOrPartition.code()

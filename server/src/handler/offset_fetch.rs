@@ -12,7 +12,7 @@ use crate::wire::messages::offset_fetch_response::{
 };
 use crate::wire::messages::{OffsetFetchRequest, OffsetFetchResponse, TopicName};
 use crate::wire::{NONE, text};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 /// From here on groups come as a list.
 const LIST_FROM: i16 = 8;
@@ -24,7 +24,10 @@ type Found = Vec<(String, Vec<(i32, Committed)>)>;
 
 pub(crate) async fn handle(context: Context, request: OffsetFetchRequest) -> OffsetFetchResponse {
     if context.header.version >= LIST_FROM {
-        let groups = request.groups.into_iter().map(|group| {
+        // Each group once, however often it is asked for.
+        let mut seen = HashSet::new();
+        let once = request.groups.into_iter().filter(|group| seen.insert(group.group_id.clone()));
+        let groups = once.map(|group| {
             let asked = group.topics.map(|topics| {
                 topics.into_iter().map(|topic| (topic.name.to_string(), topic.partition_indexes)).collect()
             });
@@ -44,7 +47,8 @@ pub(crate) async fn handle(context: Context, request: OffsetFetchRequest) -> Off
             let topics = topics.collect();
             OffsetFetchResponseGroup::default().with_group_id(group.group_id).with_topics(topics)
         });
-        return OffsetFetchResponse::default().with_groups(groups.collect());
+        let groups = groups.collect();
+        return OffsetFetchResponse::default().with_groups(groups);
     }
     let asked = request.topics.map(|topics| {
         topics.into_iter().map(|topic| (topic.name.to_string(), topic.partition_indexes)).collect()

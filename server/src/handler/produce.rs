@@ -43,20 +43,20 @@ pub(crate) fn begin(broker: &Arc<Broker>, peer: SocketAddr, request: Request<'_>
         let results: Vec<Pending> = one.partitions.iter().map(append).collect();
         topics.push((one.name.clone(), results));
     }
-    let failures =
-        topics.iter().flat_map(|(name, results)| results.iter().map(move |(result, _)| (name, result)));
-    for (name, result) in failures.clone().filter(|(_, result)| result.error_code != NONE) {
-        let reason = result.error_message.as_deref().unwrap_or_default();
-        tracing::info!(%peer, topic = name, partition = result.index, code = result.error_code,
-            "a batch was refused: {reason}");
+    let results =
+        || topics.iter().flat_map(|(name, results)| results.iter().map(move |(result, _)| (name, result)));
+    let failed = results().filter(|(_, result)| result.error_code != NONE).count();
+    // One line for a request, however many partitions it names.
+    if let Some((name, result)) = results().find(|(_, result)| result.error_code != NONE) {
+        let reason = result.error_message.as_deref().unwrap_or("unknown topic or partition");
+        tracing::info!(%peer, topic = name, partition = result.index, code = result.error_code, failed,
+            "a produce request was refused: {reason}");
     }
     if produce.acks == 0 {
         // Nobody waits for an answer: closing is the only way to tell.
-        let failed = failures.clone().any(|(_, result)| result.error_code != NONE);
-        return if failed {
-            Outcome::Close("a batch sent with acks=0 was refused".into())
-        } else {
-            Outcome::Silent
+        return match failed {
+            0 => Outcome::Silent,
+            _ => Outcome::Close("a batch sent with acks=0 was refused".into()),
         };
     }
     if topics.iter().flat_map(|(_, results)| results).all(|(_, waits)| waits.is_none()) {

@@ -85,6 +85,8 @@ impl Catalog {
                 store.create_log(METADATA_LOG, LogId(*Uuid::new_v4().as_bytes()), LogConfig::default())?
             }
         };
+        // Whatever is set for topics, commands must fit.
+        log.set_config(LogConfig::default());
         let image = read_image(&log)?;
         let mut catalog = Self {
             store,
@@ -109,11 +111,11 @@ impl Catalog {
         if image.topics.values().flat_map(|topic| &topic.leader_epochs).any(|epoch| *epoch < floor) {
             self.record(&Command::LeaderEpochsRaised { to: floor })?;
         }
-        for id in image.deleting.keys() {
-            self.purge(*id)?;
-        }
         for topic in self.with_image(|image| image.topics.clone()).into_values() {
-            self.open_topic(&topic)?;
+            // One topic that cannot be opened takes no other with it.
+            if let Err(err) = self.open_topic(&topic) {
+                tracing::error!(topic = topic.name, "the topic cannot be opened and is not served: {err}");
+            }
         }
         let known = |log: &Arc<Log>| log.name() == METADATA_LOG || self.owns(log);
         for log in self.store.logs().iter().filter(|log| !known(log)) {
@@ -235,7 +237,8 @@ impl Catalog {
         Ok(topic)
     }
 
-    /// Deletes a topic. Once the command is durable it is gone, whatever becomes of its files.
+    /// Deletes a topic for clients, durably; its logs and what was committed for it are still there until
+    /// [`Catalog::purge`].
     pub(crate) fn delete(&self, topic: &Topic) -> Result<(), CatalogError> {
         self.record(&Command::TopicDeleted { id: topic.id })?;
         {
@@ -243,10 +246,16 @@ impl Catalog {
             topics.by_name.remove(&topic.name);
             topics.by_id.remove(&topic.id);
         }
-        self.purge(topic.id)
+        Ok(())
     }
 
-    fn purge(&self, id: Uuid) -> Result<(), CatalogError> {
+    /// Topics that were deleted and not purged: a crash came between.
+    pub(crate) fn half_deleted(&self) -> Vec<(Uuid, String)> {
+        self.with_image(|image| image.deleting.iter().map(|(id, topic)| (*id, topic.name.clone())).collect())
+    }
+
+    /// Removes the logs of a deleted topic, then the last trace of it.
+    pub(crate) fn purge(&self, id: Uuid) -> Result<(), CatalogError> {
         let Some(topic) = self.with_image(|image| image.deleting.get(&id).cloned()) else { return Ok(()) };
         for index in 0..topic.leader_epochs.len() as i32 {
             let name = log_name(&topic.name, index);

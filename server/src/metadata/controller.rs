@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
 
 /// A topic that is asked for.
 #[derive(Clone, Debug)]
@@ -33,15 +34,18 @@ pub(crate) enum ChangeError {
     Internal(String),
     #[error(transparent)]
     Catalog(#[from] CatalogError),
+    #[error("what was committed for the deleted topic cannot be forgotten: {0}")]
+    Forget(String),
     #[error("the broker is stopping")]
     Stopping,
 }
 
+type Forget = dyn Fn(&str) -> Result<(), String>;
 type Reply<T> = oneshot::Sender<Result<T, ChangeError>>;
 
 enum Change {
     Create(NewTopic, Reply<Option<Arc<Topic>>>),
-    Delete(Arc<Topic>, Reply<()>),
+    Delete(Uuid, Reply<()>),
     ReserveProducerIds(i64, Reply<i64>),
 }
 
@@ -53,15 +57,27 @@ pub(crate) struct Controller {
 
 impl Controller {
     /// Starts the thread. It ends when the last clone is dropped.
+    ///
+    /// `forget` is called for each topic that was deleted, after it is gone for clients and before its
+    /// name can be used again; it is called again after a crash.
     pub(crate) fn start(
         catalog: Arc<Catalog>,
+        forget: impl Fn(&str) -> Result<(), String> + Send + 'static,
         queue_max: usize,
         partitions_max: usize,
     ) -> std::io::Result<(Self, JoinHandle<()>)> {
         let (queue, mut changes) = mpsc::channel(queue_max);
         let thread = Builder::new().name("ringmain-control".into()).spawn(move || {
+            for (id, name) in catalog.half_deleted() {
+                if let Err(err) = finish_deletion(&catalog, &forget, id, &name) {
+                    tracing::error!(
+                        topic = name,
+                        "a deletion that a crash interrupted was not finished: {err}"
+                    );
+                }
+            }
             while let Some(change) = changes.blocking_recv() {
-                perform(&catalog, partitions_max, change);
+                perform(&catalog, &forget, partitions_max, change);
             }
         })?;
         Ok((Self { queue }, thread))
@@ -78,8 +94,9 @@ impl Controller {
         self.ask(|reply| Change::Create(topic, reply)).await
     }
 
-    pub(crate) async fn delete(&self, topic: Arc<Topic>) -> Result<(), ChangeError> {
-        self.ask(|reply| Change::Delete(topic, reply)).await
+    /// Deletes the topic of this id with its logs and with what was committed for it.
+    pub(crate) async fn delete(&self, id: Uuid) -> Result<(), ChangeError> {
+        self.ask(|reply| Change::Delete(id, reply)).await
     }
 
     /// The first of `count` producer ids that no one was given before, nor will be after a crash.
@@ -89,13 +106,13 @@ impl Controller {
 }
 
 /// Whoever asked may be gone; the change was made all the same.
-fn perform(catalog: &Catalog, partitions_max: usize, change: Change) {
+fn perform(catalog: &Catalog, forget: &Forget, partitions_max: usize, change: Change) {
     match change {
         Change::Create(topic, reply) => {
             let _ = reply.send(create(catalog, partitions_max, topic));
         }
-        Change::Delete(topic, reply) => {
-            let _ = reply.send(delete(catalog, &topic));
+        Change::Delete(id, reply) => {
+            let _ = reply.send(delete(catalog, forget, id));
         }
         Change::ReserveProducerIds(count, reply) => {
             let first = catalog.with_image(|image| image.next_producer_id);
@@ -130,16 +147,18 @@ fn create(
     Ok(Some(created))
 }
 
-fn delete(catalog: &Catalog, topic: &Arc<Topic>) -> Result<(), ChangeError> {
+fn delete(catalog: &Catalog, forget: &Forget, id: Uuid) -> Result<(), ChangeError> {
+    let topic = catalog.topic_by_id(id).ok_or(ChangeError::Unknown)?;
     if topic.name == OFFSETS_TOPIC {
         return Err(ChangeError::Internal(topic.name.clone()));
     }
-    match catalog.topic_by_id(topic.id) {
-        None => Err(ChangeError::Unknown),
-        Some(_) => {
-            catalog.delete(topic)?;
-            tracing::info!(topic = topic.name, "topic deleted");
-            Ok(())
-        }
-    }
+    catalog.delete(&topic)?;
+    finish_deletion(catalog, forget, id, &topic.name)?;
+    tracing::info!(topic = topic.name, "topic deleted");
+    Ok(())
+}
+
+fn finish_deletion(catalog: &Catalog, forget: &Forget, id: Uuid, name: &str) -> Result<(), ChangeError> {
+    forget(name).map_err(ChangeError::Forget)?;
+    Ok(catalog.purge(id)?)
 }

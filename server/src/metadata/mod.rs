@@ -26,6 +26,10 @@ pub(crate) fn topic_name_error(name: &str) -> Option<&'static str> {
         "." | ".." => Some("a topic name is not '.' or '..'"),
         _ if name.len() > 249 => Some("a topic name has at most 249 characters"),
         _ if !name.chars().all(legal) => Some("a topic name has letters, digits, '.', '_' and '-' only"),
+        // What the engine calls directories that are under way.
+        _ if name.starts_with(".creating-") || name.starts_with(".deleted-") => {
+            Some("the name is the engine's own")
+        }
         _ if name == "__ringmain_metadata" => Some("the name is the broker's own"),
         _ => None,
     }

@@ -6,11 +6,17 @@ use super::send::send_response;
 use crate::api::{self, Answer, Call, Outcome};
 use crate::broker::Broker;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 use thiserror::Error;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+/// How long requests of a peer that is gone may take to be done.
+const DRAIN_MAX: Duration = Duration::from_secs(5);
 
 /// Why a connection was closed by this side.
 #[derive(Debug, Error)]
@@ -31,10 +37,15 @@ pub(super) async fn serve(
     pool: Rc<BufferPool>,
 ) -> Result<(), Closed> {
     let (answers, queue) = mpsc::channel(broker.config.connection_inflight_max);
-    // Whichever ends first ends the connection: a peer that is gone takes no more answers.
+    let mut answering = pin!(answer(&stream, queue));
     tokio::select! {
-        ended = receive(&stream, peer, &broker, &pool, answers) => ended,
-        ended = answer(&stream, queue) => ended,
+        ended = receive(&stream, peer, &broker, &pool, answers) => {
+            ended?;
+            // What was received whole is done, though the peer may take no answer any more.
+            let _ = timeout(DRAIN_MAX, answering).await;
+            Ok(())
+        }
+        ended = &mut answering => ended,
     }
 }
 
@@ -71,20 +82,25 @@ async fn receive(
     }
 }
 
+/// Sends the answers in order, until there are no more requests.
 async fn answer(stream: &TcpStream, mut queue: mpsc::Receiver<Answer>) -> Result<(), Closed> {
+    let mut gone = false;
     while let Some(answer) = queue.recv().await {
         let response = match answer {
             Answer::Now(response) => response,
             Answer::Later(response) => response.await.map_err(Closed::Request)?,
         };
+        if gone {
+            continue;
+        }
         match send_response(stream, &response).await {
             Ok(()) => {}
             Err(err) if err.kind() == std::io::ErrorKind::UnexpectedEof => return Err(Closed::Send(err)),
             Err(err) => {
                 tracing::debug!("connection lost: {err}");
-                return Ok(());
+                gone = true;
             }
         }
     }
-    std::future::pending().await
+    Ok(())
 }

@@ -4,7 +4,7 @@
 use super::connection;
 use super::frames::BufferPool;
 use crate::broker::Broker;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
@@ -15,6 +15,8 @@ use tokio::sync::watch;
 
 /// Connections that the kernel holds until they are accepted.
 const BACKLOG: i32 = 1024;
+/// Silence after which the kernel asks whether the peer is still there.
+const KEEPALIVE: Duration = Duration::from_secs(60);
 /// Pause after a failed accept, so that running out of descriptors does not spin.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 
@@ -77,7 +79,9 @@ pub(super) async fn serve(
             tracing::warn!(%peer, "refused: {open} connections are open, which is max.connections");
             continue;
         }
+        // Both only make things better: a socket that refuses them serves all the same.
         let _ = stream.set_nodelay(true);
+        let _ = SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE));
         let (broker, pool) = (Arc::clone(&broker), Rc::clone(&pool));
         tokio::task::spawn_local(async move {
             let _guard = guard;

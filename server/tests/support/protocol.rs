@@ -5,6 +5,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use proto_kafka::messages::{ApiVersionsResponse, RequestHeader, ResponseHeader};
 use proto_kafka::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
 use std::net::TcpStream;
 
 pub(crate) struct Client {
@@ -24,7 +25,13 @@ impl Client {
         Self { stream, advertised: versions.collect(), checked: BTreeSet::new() }
     }
 
-    pub(crate) fn ask<R: Request>(&mut self, version: i16, message: &R) -> R::Response {
+    /// Sends a request and waits for no answer.
+    pub(crate) fn send<R: Request>(&mut self, version: i16, message: &R) {
+        let frame = Self::frame(version, message);
+        self.stream.write_all(&frame).unwrap();
+    }
+
+    fn frame<R: Request>(version: i16, message: &R) -> Vec<u8> {
         let mut frame = BytesMut::new();
         let header = RequestHeader::default()
             .with_request_api_key(R::KEY)
@@ -33,7 +40,11 @@ impl Client {
             .with_client_id(Some(StrBytes::from_static_str("versions")));
         header.encode(&mut frame, R::header_version(version)).unwrap();
         message.encode(&mut frame, version).unwrap();
-        let answer = call(&mut self.stream, &framed(&frame));
+        framed(&frame)
+    }
+
+    pub(crate) fn ask<R: Request>(&mut self, version: i16, message: &R) -> R::Response {
+        let answer = call(&mut self.stream, &Self::frame(version, message));
         let answer = answer.unwrap_or_else(|| panic!("key {} version {version}: closed", R::KEY));
         let mut answer = Bytes::from(answer);
         let header = ResponseHeader::decode(&mut answer, R::Response::header_version(version)).unwrap();
