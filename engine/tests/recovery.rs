@@ -283,3 +283,14 @@ fn a_whole_batch_of_an_older_epoch_or_another_offset_is_not_taken_for_the_tail()
         assert_eq!(values(&store.log("t-0").unwrap()), expected(0..3, 3));
     }
 }
+
+#[test]
+fn a_copy_that_a_crash_interrupted_is_removed_and_nothing_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    crashed(dir.path(), 3);
+    let half = dir.path().join("t-0/00000000000000000000.log.renewed");
+    fs::write(&half, b"half a copy").unwrap();
+    let store = open_small(dir.path(), IoMode::Blocking);
+    assert_eq!(values(&store.log("t-0").unwrap()), expected(0..3, 3));
+    assert!(!half.exists());
+}

@@ -144,6 +144,8 @@ impl Io for FaultyIo {
         let mut state = self.state.0.lock().unwrap();
         state.synced_bytes =
             std::mem::take(&mut state.synced_bytes).into_iter().map(|(k, v)| (moved(k), v)).collect();
+        state.written_bytes =
+            std::mem::take(&mut state.written_bytes).into_iter().map(|(k, v)| (moved(k), v)).collect();
         state.synced_names =
             std::mem::take(&mut state.synced_names).into_iter().map(|(k, v)| (moved(k), v)).collect();
         Ok(())

@@ -13,13 +13,16 @@ use crate::scan::{Damage, Scanner};
 use crate::segment::{Extent, Indexer, Segment, stem};
 use crate::sync::Syncer;
 use crate::watermark::Watermarks;
-use std::io::{self, IoSlice};
+use std::io::{self, ErrorKind, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, RwLock};
 
 /// Bytes copied at a time when damaged bytes are set aside.
 const COPY_BYTES: usize = 1 << 20;
+
+/// What a copy of a segment is called until it takes its place.
+const RENEWED: &str = "log.renewed";
 
 /// What the files of a log hold, before it is put to use.
 pub(crate) struct LogFiles {
@@ -57,7 +60,7 @@ impl LogFiles {
     }
 
     /// Reads a log's directory. After an unclean stop, `durable` tells how far it was proven to be on the
-    /// medium: every CRC is checked, and what lies beyond is written again and synced, so that
+    /// medium: every CRC is checked, and what lies beyond is copied to a new file and synced, so that
     /// whatever is served afterwards is on the medium. (After a failed write-back the page cache holds
     /// pages that look clean and valid and are not on disk; a sync alone would not write them.)
     pub(crate) fn open(
@@ -67,6 +70,10 @@ impl LogFiles {
         durable: Option<Offset>,
     ) -> Result<Self, OpenError> {
         let names = io.list(&dir).map_err(OpenError::io("listed", &dir))?;
+        for name in names.iter().filter(|name| name.ends_with(RENEWED)) {
+            // A crash came while a copy was made; what it was made of is still there.
+            io.remove(&dir.join(name)).map_err(OpenError::io("removed", dir.join(name)))?;
+        }
         let mut bases: Vec<Offset> = names.iter().filter_map(|name| segment_base(name)).collect();
         bases.sort_unstable();
         let mut log = Self::empty(dir, config);
@@ -122,7 +129,7 @@ impl LogFiles {
     ) -> io::Result<bool> {
         let stem = stem(&self.dir, base);
         let path = stem.with_extension("log");
-        let file = io.open(&path, OpenMode::Existing)?;
+        let mut file = io.open(&path, OpenMode::Existing)?;
         let size_bytes = file.len()?;
         let scan = match durable {
             None => Scanner::headers(&*file, 0, size_bytes),
@@ -136,7 +143,7 @@ impl LogFiles {
             let torn = last && matches!(damage.reason, BatchError::Incomplete { .. });
             if !torn {
                 let aside = unused(&path, &format!("log.damaged-at-{}", damage.position));
-                copy_from(&**io, &path, damage.position, &aside)?;
+                copy_range(&**io, &path, damage.position, size_bytes, &aside)?;
                 tracing::error!(segment = %path.display(), position = damage.position, kept = %aside.display(),
                     "the log is damaged: {}; what follows was set aside", damage.reason);
             } else {
@@ -152,11 +159,18 @@ impl LogFiles {
         if index.repair(&scanned.entries)? {
             tracing::debug!(segment = %path.display(), "its indexes were rebuilt");
         }
-        if durable.is_some_and(|durable| durable < scanned.extent.end) {
-            write_again(&*file, scanned.extent.size_bytes)?;
-        }
         if durable.is_some() || damaged {
             file.sync_data()?;
+        }
+        if durable.is_some_and(|durable| durable < scanned.extent.end) {
+            match renew(&**io, &path, scanned.extent.size_bytes) {
+                Ok(renewed) => file = renewed,
+                Err(err) if matches!(err.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
+                    tracing::warn!(segment = %path.display(),
+                        "no room for a copy to prove that it is on the medium; it was only synced: {err}");
+                }
+                Err(err) => return Err(err),
+            }
         }
         self.end = scanned.extent.end;
         self.indexer = scanned.indexer;
@@ -272,35 +286,37 @@ fn unused(path: &Path, ending: &str) -> PathBuf {
     std::iter::once(first.clone()).chain(numbered).find(|name| !name.exists()).unwrap_or(first)
 }
 
-/// Makes every page of a file dirty, so that the next sync really writes it.
-fn write_again(file: &dyn IoFile, size_bytes: u64) -> io::Result<()> {
-    let mut buffer = vec![0; COPY_BYTES];
-    let mut done = 0;
-    while done < size_bytes {
-        let want = COPY_BYTES.min(usize::try_from(size_bytes - done).unwrap_or(COPY_BYTES));
-        let read = file.read_at(&mut buffer[..want], done)?;
-        if read == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        file.write_at(&[IoSlice::new(&buffer[..read])], done)?;
-        done += read as u64;
+/// Replaces a file by a copy of its first `size_bytes`, durably, and opens that.
+///
+/// Writing again in place is not enough. After a failed write-back ext4 holds pages and block
+/// mappings that look whole: a second write goes to the blocks and the file still reads as zeros after
+/// the next mount, since the extent was never marked as written. A new file has nothing to look back on.
+fn renew(io: &dyn Io, path: &Path, size_bytes: u64) -> io::Result<Arc<dyn IoFile>> {
+    let copy = path.with_extension(RENEWED);
+    let copied = copy_range(io, path, 0, size_bytes, &copy);
+    if let Err(err) = copied {
+        // It is read from the old file then, as it was before.
+        let _ = io.remove(&copy);
+        return Err(err);
     }
-    Ok(())
+    io.rename(&copy, path)?;
+    io.open(path, OpenMode::Existing)
 }
 
-fn copy_from(io: &dyn Io, from: &Path, position: u64, to: &Path) -> io::Result<()> {
-    let source = io.open(from, OpenMode::Existing)?;
+fn copy_range(io: &dyn Io, from: &Path, start: u64, end: u64, to: &Path) -> io::Result<()> {
+    let source = io.open(from, OpenMode::ReadOnly)?;
     let target = io.open(to, OpenMode::Any)?;
     target.truncate(0)?;
     let mut buffer = vec![0; COPY_BYTES];
-    let mut done = 0;
-    loop {
-        let read = source.read_at(&mut buffer, position + done)?;
+    let mut at = start;
+    while at < end {
+        let want = COPY_BYTES.min(usize::try_from(end - at).unwrap_or(COPY_BYTES));
+        let read = source.read_at(&mut buffer[..want], at)?;
         if read == 0 {
-            break;
+            return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        target.write_at(&[IoSlice::new(&buffer[..read])], done)?;
-        done += read as u64;
+        target.write_at(&[IoSlice::new(&buffer[..read])], at - start)?;
+        at += read as u64;
     }
     target.sync_data()
 }

@@ -7,6 +7,7 @@ use crate::log::{ReadBound, WaitError};
 use crate::offset::Offset;
 use crate::record::BatchBuilder;
 use nix::libc::{EIO, ENOSPC};
+use std::os::unix::fs::MetadataExt;
 
 fn open(dir: &Path, io: &FaultyIo) -> Store {
     let log = LogConfig { segment_bytes: 1000, index_interval_bytes: 100, ..LogConfig::default() };
@@ -60,10 +61,13 @@ fn what_an_unclean_start_serves_is_on_the_medium() {
     for _ in 0..20 {
         log.append(&mut batch(), Durability::Written).unwrap();
     }
+    let inode = |segment: &crate::segment::Segment| std::fs::metadata(&segment.path).unwrap().ino();
+    let before: Vec<_> = log.segment_list().iter().map(|segment| inode(segment)).collect();
     drop((store, log));
     let io = FaultyIo::default();
     let store = open(dir.path(), &io);
     let log = store.log("t-0").unwrap();
+    assert!(log.segment_list().iter().zip(before).all(|(segment, before)| inode(segment) != before));
     assert_eq!(log.progress().durable, Offset(20));
     assert!(survives(&log, &io));
     let version = dir.path().join("ringmain-store");
