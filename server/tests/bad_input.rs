@@ -6,6 +6,7 @@ mod support;
 
 use ringmain_engine::BatchBuilder;
 use std::io::Write;
+use std::time::{Duration, Instant};
 use support::*;
 
 const CORRUPT_MESSAGE: i16 = 2;
@@ -332,11 +333,40 @@ fn a_reader_that_never_reads_is_not_read_from_and_others_are_served() {
             Ok(count) => (sent, full) = (sent + count as u64, 0),
             Err(_) => {
                 full += 1;
-                std::thread::sleep(std::time::Duration::from_millis(10));
+                std::thread::sleep(Duration::from_millis(10));
             }
         }
     }
     assert!(sent < 1 << 30, "the broker stopped reading");
     witness.check();
     assert!(broker.resident_bytes() < before + (30 << 20), "memory stays bounded");
+}
+
+#[test]
+fn why_a_connection_was_closed_is_logged() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Process::start(dir.path());
+    let mut body = produce_body("good", 0, 0, &batch());
+    body[8..12].copy_from_slice(&i32::MAX.to_be_bytes());
+    let cases = [
+        (vec![0xff; 20], "claims -1 bytes"),
+        (b"GET / HTTP/1.1\r\n\r\n".to_vec(), "is this a client of the Kafka protocol?"),
+        (request(999, 0, 1, b""), "API key 999, which is not served"),
+        (request(3, 99, 1, b"\0"), "a Metadata request of version 99; 0 to 13 are served"),
+        (request(3, 1, 1, &i32::MAX.to_be_bytes()), "a Metadata request of version 1 is malformed"),
+        (request(0, 7, 1, &body), "an array of 2147483647 elements"),
+        (request(0, 7, 1, &produce_body("no-such-topic", 0, 0, &batch())), "acks=0 was refused"),
+    ];
+    for (bytes, reason) in cases {
+        closes(&broker, &bytes);
+        // The connection is closed first and the reason logged next.
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let log = std::fs::read_to_string(dir.path().join("log")).unwrap();
+            if log.contains("connection closed") && log.contains(reason) {
+                break;
+            }
+            assert!(Instant::now() < deadline, "{reason} is not in: {log}");
+        }
+    }
 }

@@ -18,7 +18,9 @@ const PRODUCE: [u8; API_KEY_BYTES] = [0, 0];
 pub(super) enum FrameError {
     #[error("a request claims {0} bytes; is this a client of the Kafka protocol?")]
     Length(i32),
-    #[error("a request claims {length} bytes, more than the {limit} that {key} allows")]
+    #[error(
+        "a request claims {length} bytes, more than the {limit} that {key} allows; is this a client of the Kafka protocol?"
+    )]
     TooLarge { length: usize, limit: usize, key: &'static str },
     #[error("it ended within a request")]
     Cut,

@@ -34,11 +34,12 @@ pub(crate) struct Process {
 
 impl Process {
     pub(crate) fn start(dir: &Path) -> Self {
+        std::fs::create_dir_all(dir).unwrap();
         let mut child = ringmain()
             .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
             .arg(dir.join("data"))
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(std::fs::File::create(dir.join("log")).unwrap())
             .spawn()
             .unwrap();
         let mut line = String::new();
