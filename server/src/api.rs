@@ -16,10 +16,15 @@ pub(crate) struct Call<'a> {
     pub(crate) frame: &'a mut [u8],
 }
 
-/// An answer, or the promise of one. A reason given instead closes the connection.
+/// An answer to come. A reason given instead closes the connection.
+pub(crate) type Promise = LocalBoxFuture<'static, Result<Response, String>>;
+
+/// An answer, or the promise of one.
 pub(crate) enum Answer {
     Now(Response),
-    Later(LocalBoxFuture<'static, Result<Response, String>>),
+    Later(Promise),
+    /// As `Later`, of a request that may change what those after it find: an append waits for it.
+    Control(Promise),
 }
 
 /// What becomes of a request.
@@ -85,6 +90,11 @@ pub(crate) const APIS: &[Api] = &[
     control!(InitProducerId, 0..=4, InitProducerIdRequest, init_producer_id),
 ];
 
+/// Whether a request is begun when it is received, and so must not overtake those before it.
+pub(crate) fn is_begun_at_once(frame: &[u8]) -> bool {
+    frame.starts_with(&(ApiKey::Produce as i16).to_be_bytes())
+}
+
 /// Begins a request: at once what must happen in order, the rest as a promise.
 pub(crate) fn begin(call: Call<'_>) -> Outcome {
     let request = match Request::parse(call.frame) {
@@ -124,7 +134,7 @@ where
         Err(err) => return Outcome::Close(malformed(&header, &err)),
     };
     let context = Context { broker: Arc::clone(broker), header: header.clone(), peer };
-    Outcome::Answer(Answer::Later(Box::pin(async move {
+    Outcome::Answer(Answer::Control(Box::pin(async move {
         // As a task of its own: what was begun is finished, though the client be gone.
         let handled = tokio::task::spawn_local(handle(context, message)).await;
         let response = handled.map_err(|err| format!("its handler ended early: {err}"))?;

@@ -163,3 +163,25 @@ fn a_name_repeated_is_answered_once() {
     client.stream.flush().unwrap();
     assert_eq!(committed(&mut client, "g", "t"), 7);
 }
+
+#[test]
+fn a_produce_finds_what_the_request_before_it_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Process::start(dir.path());
+    let mut stream = broker.connect();
+    for n in 0..20 {
+        let name = format!("t{n}");
+        let mut create = 1i32.to_be_bytes().to_vec();
+        create.extend(support::string(&name));
+        let mut batch = ringmain_engine::BatchBuilder::new();
+        batch.push(1, None, Some(b"value"));
+        let produce = support::produce_body(&name, 0, 1, &batch.finish().unwrap());
+        // Both at once, on one connection.
+        let both = [support::request(3, 1, 1, &create), support::request(0, 7, 2, &produce)].concat();
+        stream.write_all(&both).unwrap();
+        support::receive(&mut stream).unwrap();
+        let answer = support::receive(&mut stream).unwrap();
+        let at = 4 + 4 + 2 + name.len() + 4 + 4;
+        assert_eq!(answer[at..at + 2], [0, 0], "{name}");
+    }
+}
