@@ -46,6 +46,7 @@ pub struct Config {
     pub connection_inflight_max: usize,
     pub request_bytes_max: usize,
     pub control_request_bytes_max: usize,
+    pub unsent_bytes_max: u32,
     pub buffer_pool_bytes: usize,
     pub control_queue_max: usize,
     pub fetch_bytes_max: usize,
@@ -78,6 +79,7 @@ impl Default for Config {
             connection_inflight_max: 64,
             request_bytes_max: 100 << 20,
             control_request_bytes_max: 4 << 20,
+            unsent_bytes_max: UNSENT_BYTES_MIN,
             buffer_pool_bytes: 16 << 20,
             control_queue_max: 1024,
             fetch_bytes_max: 55 << 20,
@@ -125,6 +127,8 @@ macro_rules! number {
 }
 
 const GIB: usize = 1 << 30;
+/// No packet is larger, on loopback neither.
+const UNSENT_BYTES_MIN: u32 = 64 << 10;
 const BATCH_MAX: usize = GIB;
 
 impl Config {
@@ -255,6 +259,22 @@ impl Config {
             1024..=GIB,
             "largest request of any other kind"
         ),
+        Key {
+            name: "socket.unsent.max.bytes",
+            doc: "bytes that wait in a socket before they are sent (TCP_NOTSENT_LOWAT); 0: as the kernel likes",
+            set: |config, text| {
+                let bytes = text.parse().map_err(|_| format!("{text:?} is not a whole number"))?;
+                if (1..UNSENT_BYTES_MIN).contains(&bytes) {
+                    // The kernel holds back less than a packet, and waits for room that never comes.
+                    return Err(format!(
+                        "{bytes} is less than the largest packet; 0 or {UNSENT_BYTES_MIN} and more"
+                    ));
+                }
+                config.unsent_bytes_max = bytes;
+                Ok(())
+            },
+            get: |config| config.unsent_bytes_max.to_string(),
+        },
         number!(
             "shard.buffer.pool.bytes",
             buffer_pool_bytes,

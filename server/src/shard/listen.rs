@@ -82,6 +82,10 @@ pub(super) async fn serve(
         // Both only make things better: a socket that refuses them serves all the same.
         let _ = stream.set_nodelay(true);
         let _ = SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE));
+        if broker.config.unsent_bytes_max > 0 {
+            // A short queue stays in the processor's cache; what is under way is not bounded by it.
+            let _ = SockRef::from(&stream).set_tcp_notsent_lowat(broker.config.unsent_bytes_max);
+        }
         let (broker, pool) = (Arc::clone(&broker), Rc::clone(&pool));
         tokio::task::spawn_local(async move {
             let _guard = guard;
