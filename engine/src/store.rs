@@ -140,7 +140,7 @@ impl Store {
         }
         if !clean {
             // All that was kept is on the medium now; a further crash need not prove it again.
-            let all = found.iter().map(|(name, id, files)| (name.as_str(), *id, files.end()));
+            let all = found.iter().map(|(name, id, files)| (name.as_str(), *id, files.proven_end()));
             RecoveryPoints::write(&*io, &dir, all).map_err(OpenError::io("written", &dir))?;
         }
         if marked && !is_new {

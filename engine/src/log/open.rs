@@ -34,6 +34,8 @@ pub(crate) struct LogFiles {
     producers: Producers,
     indexer: Indexer,
     cut: bool,
+    /// Where what could not be proven to be on the medium begins.
+    unproven_from: Option<Offset>,
 }
 
 /// What one segment's scan found.
@@ -56,6 +58,7 @@ impl LogFiles {
             producers: Producers::new(config.producers_max),
             indexer: Indexer::new(Offset::ZERO, config.index_interval_bytes),
             cut: false,
+            unproven_from: None,
         }
     }
 
@@ -108,9 +111,9 @@ impl LogFiles {
         self.cut
     }
 
-    /// The end of what is kept.
-    pub(crate) fn end(&self) -> Offset {
-        self.end
+    /// The end of what was proven to be on the medium.
+    pub(crate) fn proven_end(&self) -> Offset {
+        self.unproven_from.unwrap_or(self.end)
     }
 
     /// The largest epoch of any batch.
@@ -166,6 +169,7 @@ impl LogFiles {
             match renew(&**io, &path, scanned.extent.size_bytes) {
                 Ok(renewed) => file = renewed,
                 Err(err) if matches!(err.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
+                    self.unproven_from.get_or_insert(base);
                     tracing::warn!(segment = %path.display(),
                         "no room for a copy to prove that it is on the medium; it was only synced: {err}");
                 }

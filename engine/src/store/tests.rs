@@ -44,6 +44,7 @@ fn durable_means_that_bytes_and_names_survive_the_loss_of_power() {
         assert!(survives(&log, &io), "round {n}");
         assert!(io.survives(&dir.path().join("t-0/partition.metadata"), 1));
         assert!(io.survives(&dir.path().join("ringmain-store"), 1));
+        assert!(io.names_survive(dir.path(), "t-0"), "the log's own name");
     }
     assert!(log.segment_list().len() > 5);
     log.append(&mut batch(), Durability::Written).unwrap();
@@ -229,4 +230,30 @@ fn the_stores_own_directory_survives_the_loss_of_power() {
         let made = dir.path().join(made);
         assert!(io.names_survive(made.parent().unwrap(), made.file_name().unwrap().to_str().unwrap()));
     }
+}
+
+#[test]
+fn a_deletion_survives_the_loss_of_power() {
+    let (dir, io) = (tempfile::tempdir().unwrap(), FaultyIo::default());
+    let store = open(dir.path(), &io);
+    log(&store);
+    assert!(io.names_survive(dir.path(), "t-0"));
+    store.delete_log("t-0").unwrap();
+    assert!(!io.names_survive(dir.path(), "t-0"));
+}
+
+#[test]
+fn what_there_was_no_room_to_copy_is_not_taken_for_proven() {
+    let (dir, io) = (tempfile::tempdir().unwrap(), FaultyIo::default());
+    let store = open(dir.path(), &io);
+    log(&store).append(&mut batch(), Durability::Written).unwrap();
+    drop(store);
+    // The first write of the start is that of the copy.
+    let full = FaultyIo::default();
+    full.inject(Fault::Write(ENOSPC));
+    assert_eq!(open(dir.path(), &full).log("t-0").unwrap().progress().written, Offset(1));
+    let io = FaultyIo::default();
+    let store = open(dir.path(), &io);
+    let segment = Arc::clone(&store.log("t-0").unwrap().segment_list()[0]);
+    assert_eq!(io.written_bytes(&segment.path), segment.extent().size_bytes, "the next start proves it");
 }

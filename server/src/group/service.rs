@@ -243,3 +243,6 @@ impl Members {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
