@@ -47,6 +47,8 @@ fn commits_topics_and_deletions_are_durable_when_they_are_answered() {
             groups.commit("g", &nobody, vec![(partition.clone(), committed)]).await.unwrap();
             all_durable("a commit");
             assert_eq!(groups.with_offsets(|offsets| offsets.get("g", &partition).unwrap().offset), 7);
+            groups.offsets.forget_topic(&topic.name).unwrap();
+            all_durable("what was forgotten");
             controller.delete(topic.id).await.unwrap();
             all_durable("a deletion");
             controller.reserve_producer_ids(10).await.unwrap();
