@@ -6,6 +6,9 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::{Serialize, Serializer};
 
+mod engine;
+
+pub(crate) use crate::cli::engine::{EngineArgs, FillArgs, OpenDurability, Part};
 use crate::quantity::{parse_bytes, parse_duration};
 
 /// Connections at most: two threads each.
@@ -16,6 +19,8 @@ const IN_FLIGHT_MAX: i64 = 1024;
 const PARTITIONS_MAX: i64 = 10_000;
 /// A record or a batch at most, in bytes.
 const BATCH_BYTES_MAX: u64 = 64 << 20;
+/// Files, or logs, at most.
+const FILES_MAX: i64 = 10_000;
 /// Rounds at most.
 const ROUNDS_MAX: i64 = 100;
 
@@ -35,6 +40,12 @@ pub(crate) enum Command {
     /// Measure what this machine does at best, without a broker
     #[command(after_help = FLOORS_HELP)]
     Floors(FloorsArgs),
+    /// Measure the engine inside of this process, without a broker
+    #[command(after_help = engine::ENGINE_HELP)]
+    Engine(EngineArgs),
+    /// Fill a store, and wait to be killed: a part of `engine`
+    #[command(hide = true)]
+    Fill(FillArgs),
 }
 
 macro_rules! floor_text {
@@ -83,7 +94,20 @@ Example:
   ringmain-bench floors --data-dir /var/lib/ringmain --total-bytes 4GiB --rounds 5
 
 ",
-    floor_text!()
+    floor_text!(),
+    "
+
+And without a connection, in turns in each round:
+  crc relay            as relay, with a checksum (CRC32C) of all that is received
+  memcpy, crc32c       pieces of 64 KiB: copied between two buffers of 64 MiB; summed in the cache
+  pwrite               64 KiB to a file in the page cache, which is dropped at 256 MiB (not timed)
+  crc32c + pwrite      the same, with the checksum of each batch compared before
+  O_DIRECT + O_DSYNC   4 KiB and 64 KiB into a file of 64 MiB that was written before
+  fdatasync            4 KiB appended to a file, which is then synced
+  syncfs               4 KiB appended to each of --sync-files files, then one sync of all
+Times are until the last byte is on the medium. The files are in a temporary directory in --data-dir.
+Page-cache figures need --data-dir on the file system in question, times of syncing on its device:
+`scripts/on-journaled-fs` makes one with a journal where there is none."
 );
 
 /// What requests look like.
@@ -112,7 +136,7 @@ pub(crate) struct Shape {
     #[serde(serialize_with = "as_seconds")]
     pub(crate) timeout: Duration,
     /// Directory for the files of the floors; use the broker's file system
-    #[arg(long, default_value = ".", value_name = "DIR")]
+    #[arg(long, default_value = ".", value_name = "DIR", visible_alias = "dir")]
     pub(crate) data_dir: PathBuf,
 }
 
@@ -188,6 +212,12 @@ pub(crate) struct FloorsArgs {
     /// Rounds
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=ROUNDS_MAX))]
     pub(crate) rounds: u32,
+    /// Files that are written before one syncfs
+    #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=FILES_MAX))]
+    pub(crate) sync_files: u32,
+    /// Writes of each kind until they are on the medium, in a round; fewer if they take 3 s
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) sync_writes: u32,
     #[command(flatten)]
     pub(crate) shape: Shape,
     #[command(flatten)]

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::engine::EngineError;
 use crate::floor::FloorError;
 use crate::machine::ProcessError;
 use crate::peer::PeerError;
@@ -20,6 +21,9 @@ pub(crate) enum BenchError {
     /// A floor.
     #[error(transparent)]
     Floor(#[from] FloorError),
+    /// The engine.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
     /// The broker's process.
     #[error(transparent)]
     Process(#[from] ProcessError),

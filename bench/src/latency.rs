@@ -51,6 +51,43 @@ impl Latencies {
     }
 }
 
+/// A histogram of short times: nanoseconds are told apart.
+#[derive(Debug, Clone)]
+pub(crate) struct ShortTimes {
+    ns: Histogram<u64>,
+}
+
+impl ShortTimes {
+    pub(crate) fn new() -> Self {
+        let ns = Histogram::new_with_bounds(1, LATENCY_US_MAX * 1000, DIGITS)
+            .unwrap_or_else(|_| unreachable!("the bounds are constants that the library accepts"));
+        Self { ns }
+    }
+
+    pub(crate) fn record(&mut self, time: Duration) {
+        self.ns.saturating_record(time.as_nanos().min(u128::from(u64::MAX)) as u64);
+    }
+
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.ns.add(&other.ns).unwrap_or_else(|_| unreachable!("both histograms have the same bounds"));
+    }
+
+    /// How many were recorded.
+    pub(crate) fn samples(&self) -> u64 {
+        self.ns.len()
+    }
+
+    /// The time that this share of them did not exceed, in seconds.
+    pub(crate) fn quantile_s(&self, quantile: f64) -> f64 {
+        self.ns.value_at_quantile(quantile) as f64 / 1e9
+    }
+
+    /// The longest, in seconds.
+    pub(crate) fn max_s(&self) -> f64 {
+        self.ns.max() as f64 / 1e9
+    }
+}
+
 /// The percentiles of one phase, in microseconds.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[allow(missing_docs)]

@@ -8,7 +8,7 @@ use crate::cli::{Acks, LoadArgs, Mode};
 use crate::error::BenchError;
 use crate::fetch_frame::FetchFrame;
 use crate::fetcher::{FetchLane, FetchOutcome, Stretch, fetch};
-use crate::floor::{Floors, touch_memory};
+use crate::floor::{Extra, Floors, touch_memory};
 use crate::latency::Latencies;
 use crate::machine::{Machine, ProcessUse, process_cpu_s};
 use crate::peer::Peer;
@@ -66,6 +66,7 @@ pub(crate) fn load(args: &LoadArgs, stop: &Stop) -> Result<Report, BenchError> {
         phases,
         summaries,
         ratios,
+        groups: Vec::new(),
     })
 }
 
@@ -123,8 +124,8 @@ impl<'a> LoadRun<'a> {
             None
         } else {
             if let Some(floors) = floors {
-                phases.push(floors.relay(false, round, self.stop)?);
-                phases.push(floors.relay(true, round, self.stop)?);
+                phases.push(floors.relay(Extra::Nothing, round, self.stop)?);
+                phases.push(floors.relay(Extra::Answers, round, self.stop)?);
             }
             let (report, produced) = self.produce(round, target, admin)?;
             phases.push(report);

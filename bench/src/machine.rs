@@ -6,6 +6,8 @@ use nix::sys::resource::{UsageWho, getrusage};
 use nix::unistd::{SysconfVar, sysconf};
 use serde::Serialize;
 
+use crate::device::Medium;
+
 /// Where the figures were taken.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Machine {
@@ -17,8 +19,8 @@ pub(crate) struct Machine {
     pub(crate) cpus: usize,
     /// Main memory.
     pub(crate) memory_bytes: u64,
-    /// Type and options of the file system that the floors write to.
-    pub(crate) floor_filesystem: String,
+    /// Where the floors, and the engine, write.
+    pub(crate) medium: Medium,
 }
 
 impl Machine {
@@ -33,24 +35,9 @@ impl Machine {
             cpu_model,
             cpus: std::thread::available_parallelism().map_or(1, usize::from),
             memory_bytes: kib_line(&read("/proc/meminfo"), "MemTotal:").unwrap_or(0),
-            floor_filesystem: filesystem(data_dir).unwrap_or_else(|| "unknown".to_string()),
+            medium: Medium::of(data_dir),
         }
     }
-}
-
-/// The mount that holds `dir`: the longest mount point that is a prefix of it.
-fn filesystem(dir: &Path) -> Option<String> {
-    let dir = dir.canonicalize().ok()?;
-    let mounts = read("/proc/self/mounts");
-    let fields = mounts.lines().filter_map(|line| {
-        let mut fields = line.split(' ');
-        let (_device, point) = (fields.next()?, fields.next()?);
-        Some((point, fields.next()?, fields.next()?))
-    });
-    fields
-        .filter(|(point, _, _)| dir.starts_with(point))
-        .max_by_key(|(point, _, _)| point.len())
-        .map(|(_, kind, options)| format!("{kind} ({options})"))
 }
 
 /// Seconds of processor time, user and system, of this process.
@@ -151,6 +138,6 @@ mod tests {
         assert!(own.rss_bytes > 0 && own.rss_max_bytes >= own.rss_bytes);
         let machine = Machine::probe(Path::new("."));
         assert!(machine.memory_bytes > 0 && machine.cpus > 0);
-        assert_ne!(machine.floor_filesystem, "unknown");
+        assert_ne!(machine.medium.filesystem, "unknown");
     }
 }

@@ -8,14 +8,20 @@ use clap::Parser;
 
 use crate::cli::{Cli, Command};
 use crate::error::BenchError;
+use crate::figures::FiguresReport;
 use crate::stop::Stop;
 
 mod admin;
 mod batch;
+mod cache;
 mod cli;
+mod device;
+mod direct;
+mod engine;
 mod error;
 mod fetch_frame;
 mod fetcher;
+mod figures;
 mod floor;
 mod latency;
 mod load;
@@ -24,9 +30,11 @@ mod peer;
 mod phase;
 mod produce_frame;
 mod producer;
+mod progress;
 mod quantity;
 mod refusal;
 mod report;
+mod scratch;
 mod stop;
 mod table;
 mod target;
@@ -47,14 +55,18 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result<(), BenchError> {
     let stop = Stop::on_signals().map_err(BenchError::Signals)?;
-    let (report, output) = match cli.command {
-        Command::Load(args) => (load::load(&args, &stop), args.output),
-        Command::Floors(args) => (floor::floors(&args, &stop), args.output),
-    };
-    let report = match report {
-        // Whatever failed, failed because its sockets were shut.
-        _ if stop.interrupted() => return Err(BenchError::Interrupted),
-        report => report?,
-    };
-    report.deliver(&output)
+    match cli.command {
+        Command::Load(args) => finished(load::load(&args, &stop), &stop)?.deliver(&args.output),
+        Command::Floors(args) => finished(floor::floors(&args, &stop), &stop)?.deliver(&args.output),
+        Command::Engine(args) => {
+            let report = finished(engine::engine(&args, &stop), &stop)?;
+            report::deliver(&report, FiguresReport::render, &args.output)
+        }
+        Command::Fill(args) => finished(engine::fill(&args, &stop), &stop),
+    }
+}
+
+/// Whatever failed after the user stopped it, failed because its sockets were shut.
+fn finished<R>(outcome: Result<R, BenchError>, stop: &Stop) -> Result<R, BenchError> {
+    if stop.interrupted() { Err(BenchError::Interrupted) } else { outcome }
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::cli::Output;
 use crate::error::BenchError;
+use crate::figures::Group;
 use crate::latency::{Latencies, LatencySummary};
 use crate::machine::Machine;
 use crate::table;
@@ -18,7 +19,9 @@ use crate::verify::Verified;
 pub(crate) enum PhaseKind {
     /// Floor of producing: receive and write.
     FloorRelay,
-    /// The same with answers.
+    /// The same with a checksum of what was received.
+    FloorChecked,
+    /// The plain one with answers.
     FloorAnswered,
     /// A broker takes batches.
     Produce,
@@ -33,6 +36,7 @@ impl PhaseKind {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::FloorRelay => "floor relay",
+            Self::FloorChecked => "floor crc relay",
             Self::FloorAnswered => "floor answered",
             Self::Produce => "produce",
             Self::FloorSendfile => "floor sendfile",
@@ -166,10 +170,13 @@ pub(crate) struct Report {
     pub(crate) phases: Vec<PhaseReport>,
     pub(crate) summaries: Vec<Summary>,
     pub(crate) ratios: Vec<Ratio>,
+    /// Floors without a connection.
+    pub(crate) groups: Vec<Group>,
 }
 
-const KINDS: [PhaseKind; 5] = [
+const KINDS: [PhaseKind; 6] = [
     PhaseKind::FloorRelay,
+    PhaseKind::FloorChecked,
     PhaseKind::FloorAnswered,
     PhaseKind::Produce,
     PhaseKind::FloorSendfile,
@@ -219,18 +226,26 @@ fn summary<'a>(kind: PhaseKind, phases: impl Iterator<Item = &'a PhaseReport>) -
 impl Report {
     /// Prints the report and writes the file, as asked.
     pub(crate) fn deliver(&self, output: &Output) -> Result<(), BenchError> {
-        let json = || {
-            serde_json::to_string_pretty(self)
-                .unwrap_or_else(|_| unreachable!("the report has only text keys"))
-        };
-        if let Some(path) = &output.out {
-            let written = std::fs::write(path, json() + "\n");
-            written.map_err(|source| BenchError::Report { path: path.clone(), source })?;
-        }
-        let text = if output.json { json() + "\n" } else { table::render(self) };
-        let mut stdout = std::io::stdout().lock();
-        stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(BenchError::Print)
+        deliver(self, table::render, output)
     }
+}
+
+/// Prints a report and writes the file, as asked.
+pub(crate) fn deliver<R: Serialize>(
+    report: &R,
+    render: impl FnOnce(&R) -> String,
+    output: &Output,
+) -> Result<(), BenchError> {
+    let json = || {
+        serde_json::to_string_pretty(report).unwrap_or_else(|_| unreachable!("the report has only text keys"))
+    };
+    if let Some(path) = &output.out {
+        let written = std::fs::write(path, json() + "\n");
+        written.map_err(|source| BenchError::Report { path: path.clone(), source })?;
+    }
+    let text = if output.json { json() + "\n" } else { render(report) };
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(BenchError::Print)
 }
 
 #[cfg(test)]

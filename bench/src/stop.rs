@@ -1,6 +1,7 @@
 //! Ending a run early: on Ctrl-C, or because one connection failed.
 
 use std::net::{Shutdown, TcpStream};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -16,12 +17,13 @@ pub(crate) struct Stop {
 struct Shared {
     interrupted: AtomicBool,
     sockets: Mutex<Vec<TcpStream>>,
+    scratch: Mutex<Option<PathBuf>>,
 }
 
 impl Stop {
     /// Waits for SIGINT and SIGTERM on a thread of its own; call it before any other thread starts.
-    /// The second signal ends the process at once: files are nameless, so nothing stays behind
-    /// but the topic.
+    /// The second signal ends the process at once. Files are nameless or in the scratch directory,
+    /// which is removed, so nothing stays behind but the topic.
     pub(crate) fn on_signals() -> std::io::Result<Self> {
         let stop = Self::default();
         let mut signals = SigSet::empty();
@@ -32,6 +34,10 @@ impl Stop {
         std::thread::Builder::new().name("signals".into()).spawn(move || {
             while signals.wait().is_ok() {
                 if waiting.shared.interrupted.swap(true, Ordering::SeqCst) {
+                    if let Some(dir) = waiting.scratch().take() {
+                        // Other threads still write: what they make meanwhile needs a second try.
+                        let _ = std::fs::remove_dir_all(&dir).or_else(|_| std::fs::remove_dir_all(&dir));
+                    }
                     std::process::exit(1);
                 }
                 waiting.shut_sockets();
@@ -43,6 +49,15 @@ impl Stop {
     /// Whether the user asked to stop.
     pub(crate) fn interrupted(&self) -> bool {
         self.shared.interrupted.load(Ordering::Relaxed)
+    }
+
+    /// The directory that goes when the process ends at once; at most one at a time.
+    pub(crate) fn remove_at_exit(&self, dir: Option<PathBuf>) {
+        *self.scratch() = dir;
+    }
+
+    fn scratch(&self) -> std::sync::MutexGuard<'_, Option<PathBuf>> {
+        self.shared.scratch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes part in the stop: the socket is shut when it comes. Released by `release_sockets`.

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use crate::figures::write_groups;
+use crate::machine::Machine;
 use crate::report::{PhaseReport, Report, Spread};
 
 /// The whole report.
@@ -13,16 +15,7 @@ pub(crate) fn render(report: &Report) -> String {
 }
 
 fn write(report: &Report, out: &mut String) -> std::fmt::Result {
-    let machine = &report.machine;
-    writeln!(
-        out,
-        "Linux {}, {} x {}, {:.1} GiB, {}",
-        machine.kernel,
-        machine.cpus,
-        machine.cpu_model,
-        machine.memory_bytes as f64 / f64::from(1 << 30),
-        machine.floor_filesystem,
-    )?;
+    write_machine(&report.machine, out)?;
     writeln!(
         out,
         "{} records in each batch of {} bytes",
@@ -57,6 +50,7 @@ fn write(report: &Report, out: &mut String) -> std::fmt::Result {
             writeln!(out, "{name:<32}{}{beaten}", spread(ratio.throughput, 3))?;
         }
     }
+    write_groups(&report.groups, out)?;
     let memory = report
         .phases
         .iter()
@@ -77,6 +71,19 @@ fn write(report: &Report, out: &mut String) -> std::fmt::Result {
         )?;
     }
     Ok(())
+}
+
+/// Where the figures were taken.
+pub(crate) fn write_machine(machine: &Machine, out: &mut String) -> std::fmt::Result {
+    let gib = machine.memory_bytes as f64 / f64::from(1 << 30);
+    writeln!(
+        out,
+        "Linux {}, {} x {}, {gib:.1} GiB, {}",
+        machine.kernel,
+        machine.cpus,
+        machine.cpu_model,
+        machine.medium.describe(),
+    )
 }
 
 fn write_phase(phase: &PhaseReport, out: &mut String) -> std::fmt::Result {
@@ -101,7 +108,7 @@ fn milliseconds(us: u64) -> String {
     format!("{:.3}ms", us as f64 / 1e3)
 }
 
-fn spread(spread: Spread, digits: usize) -> String {
+pub(crate) fn spread(spread: Spread, digits: usize) -> String {
     let Spread { median, min, max } = spread;
     format!("{median:.digits$} ({min:.digits$} to {max:.digits$})")
 }

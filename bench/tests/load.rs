@@ -90,12 +90,24 @@ fn floors_move_as_much_as_the_broker() {
 #[test]
 fn floors_alone_need_no_broker() {
     let dir = tempfile::tempdir().unwrap();
-    let line = format!("floors --json --total-bytes 1MiB --rounds 2 --data-dir {}", dir.path().display());
+    let options = "--total-bytes 1MiB --rounds 2 --sync-writes 3 --sync-files 4";
+    let line = format!("floors --json {options} --dir {}", dir.path().display());
     let output = run(&line);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(report["phases"].as_array().unwrap().len(), 6);
-    assert_eq!(report["summaries"].as_array().unwrap().len(), 3);
+    assert_eq!(report["phases"].as_array().unwrap().len(), 8);
+    assert_eq!(report["summaries"].as_array().unwrap().len(), 4);
+    assert_eq!(report["groups"].as_array().unwrap().len(), 3);
+    for group in report["groups"].as_array().unwrap() {
+        for series in group["series"].as_array().unwrap() {
+            let rounds = series["rounds"].as_array().unwrap();
+            assert!(
+                rounds.len() == 2 && rounds.iter().all(|figure| figure.as_f64().unwrap() > 0.0),
+                "{series}"
+            );
+        }
+    }
+    assert_eq!(dir.path().read_dir().unwrap().count(), 0, "a floor left files behind");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What this machine does at best: the same client against servers that do next to nothing.
 
+mod primitives;
 mod relay;
 mod sendfile;
 mod touch;
@@ -15,6 +16,7 @@ use crate::cli::{FloorsArgs, Shape};
 use crate::error::BenchError;
 use crate::fetch_frame::FetchFrame;
 use crate::fetcher::{FetchLane, Stretch, fetch};
+use crate::floor::primitives::Primitives;
 use crate::floor::relay::Relay;
 use crate::floor::sendfile::WarmFile;
 use crate::load::{fetch_moved, produce_moved};
@@ -23,10 +25,13 @@ use crate::peer::{Peer, PeerError};
 use crate::phase::PhaseName;
 use crate::produce_frame::ProduceFrame;
 use crate::producer::{Ending, ProduceLane, ProducePace, produce};
+use crate::progress::Progress;
 use crate::report::{Moved, PhaseKind, PhaseReport, Report, Round, summarize};
+use crate::scratch::ScratchError;
 use crate::stop::Stop;
 use crate::target::split;
 
+pub(crate) use crate::floor::relay::Extra;
 pub(crate) use crate::floor::touch::touch_memory;
 
 /// The topic that the frames of the floors name.
@@ -60,6 +65,9 @@ pub(crate) enum FloorError {
     /// Its server.
     #[error("the floor's own server failed: {0}; check the limits of sockets and disk space")]
     Server(#[from] io::Error),
+    /// The files of the primitive floors.
+    #[error(transparent)]
+    Scratch(#[from] ScratchError),
     /// Its client.
     #[error(transparent)]
     Peer(#[from] PeerError),
@@ -127,12 +135,12 @@ impl<'a> Floors<'a> {
     }
 
     /// Sends frames to servers that write what they get.
-    pub(crate) fn relay(&self, answered: bool, round: Round, stop: &Stop) -> Result<PhaseReport, FloorError> {
+    pub(crate) fn relay(&self, extra: Extra, round: Round, stop: &Stop) -> Result<PhaseReport, FloorError> {
         let mut lanes = Vec::with_capacity(self.batches.len());
         let mut servers = Vec::with_capacity(self.batches.len());
         for (stream, batches) in self.batches.iter().enumerate() {
             let (peer, accepted) = connect_pair(self.shape.timeout)?;
-            let relay = Relay::new(accepted, nameless_file(&self.shape.data_dir)?, answered);
+            let relay = Relay::new(accepted, nameless_file(&self.shape.data_dir)?, extra);
             servers.push(spawn(move || relay.serve())?);
             let template = BatchTemplate::new(self.batch, stream as u32, 0, self.shape.seed);
             lanes.push(ProduceLane {
@@ -141,7 +149,7 @@ impl<'a> Floors<'a> {
                 partitions: vec![PARTITION],
                 frame: ProduceFrame::new(PRODUCE_VERSION, 1, 0, TOPIC, &template),
                 batches_max: *batches,
-                ending: if answered { Ending::Answers } else { Ending::Close },
+                ending: if extra == Extra::Answers { Ending::Answers } else { Ending::Close },
             });
         }
         let batch_bytes = lanes.first().map_or(0, |lane| lane.frame.batch_bytes());
@@ -151,7 +159,11 @@ impl<'a> Floors<'a> {
             interval: None,
             connections: self.shape.connections,
         };
-        let kind = if answered { PhaseKind::FloorAnswered } else { PhaseKind::FloorRelay };
+        let kind = match extra {
+            Extra::Nothing => PhaseKind::FloorRelay,
+            Extra::Checksum => PhaseKind::FloorChecked,
+            Extra::Answers => PhaseKind::FloorAnswered,
+        };
         let total_bytes = self.batches.iter().sum::<u64>() * batch_bytes;
         let phase = PhaseName { name: kind.name(), total_bytes: Some(total_bytes) };
         touch_memory(&self.shape.data_dir, total_bytes, stop)?;
@@ -237,12 +249,15 @@ pub(crate) fn floors(args: &FloorsArgs, stop: &Stop) -> Result<Report, BenchErro
     let encoded_bytes = BatchTemplate::new(batch, 0, 0, 0).bytes().len() as u64;
     let total_batches = args.total_bytes.div_ceil(encoded_bytes);
     let floors = Floors::prepare(shape, batch, total_batches, shape.connections as usize, stop)?;
+    let mut primitives = Primitives::prepare(args, stop).map_err(FloorError::from)?;
     let mut phases = Vec::new();
     for number in 1..=args.rounds {
         let round = Round { number, warmup: false };
-        phases.push(floors.relay(false, round, stop)?);
-        phases.push(floors.relay(true, round, stop)?);
+        for extra in [Extra::Nothing, Extra::Checksum, Extra::Answers] {
+            phases.push(floors.relay(extra, round, stop)?);
+        }
         phases.push(floors.sendfile(round, stop)?);
+        primitives.round(number, &Progress::new(primitives::TURNS))?;
     }
     let (summaries, ratios) = summarize(&phases);
     Ok(Report {
@@ -258,5 +273,6 @@ pub(crate) fn floors(args: &FloorsArgs, stop: &Stop) -> Result<Report, BenchErro
         phases,
         summaries,
         ratios,
+        groups: primitives.finish(),
     })
 }
