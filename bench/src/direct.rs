@@ -36,16 +36,8 @@ impl AlignedBuffer {
     }
 }
 
-/// Whether a write returns when the device has taken it, or when it is on the medium.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Direct {
-    /// O_DIRECT.
-    Taken,
-    /// O_DIRECT and O_DSYNC.
-    Durable,
-}
-
 /// A file that was written once already, so that writing it again changes no metadata but times.
+/// A write returns when it is on the medium.
 #[derive(Debug)]
 pub(crate) struct DirectFile {
     file: File,
@@ -56,7 +48,7 @@ pub(crate) struct DirectFile {
 impl DirectFile {
     /// Allocates and writes `bytes`, syncs, and opens the file for direct writes. The outer error is
     /// one of the disk; the inner one says that this file system has no direct writes.
-    pub(crate) fn create(path: &Path, bytes: u64, direct: Direct) -> io::Result<Result<Self, io::Error>> {
+    pub(crate) fn create(path: &Path, bytes: u64) -> io::Result<Result<Self, io::Error>> {
         assert_eq!(bytes % ALIGN_BYTES as u64, 0);
         let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
         // A help only: not every file system can.
@@ -69,11 +61,7 @@ impl DirectFile {
             left -= count as u64;
         }
         file.sync_all()?;
-        let flags = match direct {
-            Direct::Taken => O_DIRECT,
-            Direct::Durable => O_DIRECT | O_DSYNC,
-        };
-        match OpenOptions::new().write(true).custom_flags(flags).open(path) {
+        match OpenOptions::new().write(true).custom_flags(O_DIRECT | O_DSYNC).open(path) {
             Ok(file) => Ok(Ok(Self { file, bytes, at: 0 })),
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(Err(error)),
             Err(error) => Err(error),
@@ -110,7 +98,7 @@ mod tests {
     fn writing_goes_round_in_a_file_that_does_not_grow() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("direct");
-        let created = DirectFile::create(&path, 12 << 10, Direct::Durable).unwrap();
+        let created = DirectFile::create(&path, 12 << 10).unwrap();
         let Ok(mut file) = created else { return }; // the file system of the tests has no direct writes
         file.write_next(AlignedBuffer::filled(8 << 10, 1).as_slice()).unwrap();
         file.write_next(AlignedBuffer::filled(8 << 10, 2).as_slice()).unwrap();

@@ -236,7 +236,7 @@ impl Group {
             let goal = ratio.goal.map(|goal| goal.describe(ratio.ratio.median));
             writeln!(
                 out,
-                "    {:<46}{:>24}{}",
+                "    {:<56}{:>28}{}",
                 format!("{} / {}", ratio.of, ratio.by),
                 spread(ratio.ratio, 3),
                 goal.map_or_else(String::new, |goal| format!("  {goal}"))

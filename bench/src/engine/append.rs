@@ -29,7 +29,7 @@ pub(super) fn append(run: &Run<'_>) -> Result<Group, EngineError> {
         let order = [PWRITE, CRC_PWRITE, ENGINE];
         for at in 0..order.len() {
             // Nobody is always behind the same one.
-            let name = order[(at + round as usize) % order.len()];
+            let name = order[(at + round as usize - 1) % order.len()];
             run.turn(round, name)?;
             touch_memory(&run.args.dir, bytes.min(CACHED_BYTES_MAX), run.stop)?;
             let elapsed = if name == ENGINE {

@@ -34,7 +34,7 @@ pub(super) fn durable(run: &Run<'_>, logs: u32) -> Result<Group, EngineError> {
     run.settle()?;
     for round in 1..=run.args.rounds {
         for at in 0..ways.len() {
-            let turn = (at + round as usize) % ways.len();
+            let turn = (at + round as usize - 1) % ways.len();
             let (name, way) = &mut ways[turn];
             run.turn(round, &format!("{name}, {logs} log{plural}"))?;
             let mut times = ShortTimes::new();

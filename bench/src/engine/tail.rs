@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use nix::unistd::{SysconfVar, sysconf};
 use ringmain_engine::{Durability, Log, LogConfig};
 
-use crate::direct::{AlignedBuffer, Direct, DirectFile};
+use crate::direct::{AlignedBuffer, DirectFile};
 use crate::engine::error::CommitFailed;
 use crate::engine::pace::at_rate;
 use crate::engine::rotation::Rotation;
@@ -22,9 +22,10 @@ const PWRITE: &str = "pwrite";
 pub(super) const TURNS: usize = 2;
 /// How long a highest rate is measured.
 const HIGHEST_RATE_TIME: Duration = Duration::from_secs(2);
-/// What the device is written with.
+/// What the device is written with: large pieces, so that the flush behind each costs little. Without
+/// the flush a device with a large cache, or a loop device, would promise what it cannot keep up.
 const DEVICE_FILE_BYTES: u64 = 256 << 20;
-const DEVICE_WRITE_BYTES: usize = 1 << 20;
+const DEVICE_WRITE_BYTES: usize = 8 << 20;
 /// What is kept consists of so many logs, or files.
 const KEPT: usize = 4;
 
@@ -96,7 +97,7 @@ fn rate(run: &Run<'_>, batch: &[u8], group: &mut Group) -> Result<f64, EngineErr
 fn device_rate(run: &Run<'_>) -> Result<Option<f64>, EngineError> {
     let path = run.scratch.join("device");
     let failed = |source| run.scratch.failed(source);
-    let file = DirectFile::create(&path, DEVICE_FILE_BYTES, Direct::Taken).map_err(failed)?;
+    let file = DirectFile::create(&path, DEVICE_FILE_BYTES).map_err(failed)?;
     let mut rate = None;
     if let Ok(mut file) = file {
         let buffer = AlignedBuffer::filled(DEVICE_WRITE_BYTES, 9);

@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 
 use ringmain_engine::{Durability, Log, LogConfig, Store};
 
-use crate::direct::{AlignedBuffer, Direct, DirectFile};
+use crate::direct::{AlignedBuffer, DirectFile};
 use crate::engine::error::CommitFailed;
 use crate::engine::{EngineError, batch_of_bytes, create_log};
 
@@ -100,7 +100,7 @@ impl Bare {
     pub(super) fn new(dir: &Path, count: usize) -> io::Result<io::Result<Self>> {
         let bytes = count * BLOCK_BYTES;
         let file_bytes = DIRECT_FILE_BYTES.max(bytes as u64);
-        let direct = match DirectFile::create(&dir.join("direct"), file_bytes, Direct::Durable)? {
+        let direct = match DirectFile::create(&dir.join("direct"), file_bytes)? {
             Ok(direct) => direct,
             Err(error) => return Ok(Err(error)),
         };

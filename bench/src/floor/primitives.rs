@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::batch::{BatchShape, BatchTemplate};
 use crate::cache::CacheWriter;
 use crate::cli::FloorsArgs;
-use crate::direct::{ALIGN_BYTES, AlignedBuffer, Direct, DirectFile};
+use crate::direct::{ALIGN_BYTES, AlignedBuffer, DirectFile};
 use crate::figures::{Group, Unit};
 use crate::floor::{FloorError, touch_memory};
 use crate::latency::ShortTimes;
@@ -60,7 +60,7 @@ impl<'a> Primitives<'a> {
     pub(super) fn prepare(args: &'a FloorsArgs, stop: &'a Stop) -> Result<Self, ScratchError> {
         let scratch = Scratch::new(&args.shape.data_dir, stop)?;
         let prepared = || -> io::Result<_> {
-            let direct = DirectFile::create(&scratch.join("direct"), DIRECT_FILE_BYTES, Direct::Durable)?;
+            let direct = DirectFile::create(&scratch.join("direct"), DIRECT_FILE_BYTES)?;
             let files = (0..args.sync_files).map(|n| scratch.file(format!("file-{n}")));
             let files = files.collect::<io::Result<Vec<_>>>()?;
             let appended = scratch.file("appended")?;
