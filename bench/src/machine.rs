@@ -38,6 +38,11 @@ impl Machine {
             medium: Medium::of(data_dir),
         }
     }
+
+    /// Memory that can be had now without swapping; zero if the kernel does not say.
+    pub(crate) fn available_bytes() -> u64 {
+        kib_line(&read("/proc/meminfo"), "MemAvailable:").unwrap_or(0)
+    }
 }
 
 /// Seconds of processor time, user and system, of this process.

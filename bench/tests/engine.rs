@@ -58,7 +58,7 @@ fn every_number_of_logs_is_a_group() {
 
 #[test]
 fn tails_are_taken_at_a_rate_while_segments_roll() {
-    let options = "--parts tail --tail-batch-bytes 1KiB --tail-duration 500ms --tail-segment-bytes 64KiB \
+    let options = "--parts tail --tail-batch-bytes 1KiB --tail-duration 500ms --tail-sync 50ms --tail-segment-bytes 64KiB \
                    --tail-keep-bytes 1MiB";
     let groups = groups(options, 1);
     assert_eq!(groups[0]["quantile"], 0.999);

@@ -7,7 +7,8 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use crate::cli::{
-    FILES_MAX, Output, ROUNDS_MAX, as_seconds, parse_batch_bytes, parse_duration, parse_positive_bytes,
+    FILES_MAX, Output, ROUNDS_MAX, as_optional_seconds, as_seconds, parse_batch_bytes, parse_duration,
+    parse_positive_bytes,
 };
 
 pub(super) const ENGINE_HELP: &str = "\
@@ -35,9 +36,10 @@ a round. Parts:
   tail     batches at a fixed rate, durability Written, in small segments, against plain pwrite at the
            same rate: half of the engine's highest rate, or of the device's if that is less, both
            measured first. Time counts from the moment a batch is due, so a stall counts for all that it
-           held up. Old logs and files are removed beside, beyond --tail-keep-bytes. The note under the
-           figures says how much was written to devices meanwhile: with too short a --tail-duration
-           write-back may not have begun.
+           held up. Old logs and files are removed beside, beyond --tail-keep-bytes. The notes under the
+           figures say how much the machine wrote back meanwhile. The kernel begins it after 30 s, or when
+           a tenth of the memory waits for it: if it did not, use a longer --tail-duration and larger
+           --tail-keep-bytes, or --tail-sync 1s, which forces it alike for both.
   open     a child process fills a store, is stopped cleanly or killed, and the store is opened. Nothing
            is evicted from the page cache. Goals: 100 ms after a clean stop, 1 s after a kill.";
 
@@ -91,9 +93,13 @@ pub(crate) struct EngineArgs {
     #[arg(long, default_value = "64KiB", value_parser = parse_batch_bytes)]
     pub(crate) tail_batch_bytes: u64,
     /// tail: how long each turn takes
-    #[arg(long, default_value = "20s", value_parser = parse_duration)]
+    #[arg(long, default_value = "40s", value_parser = parse_duration)]
     #[serde(serialize_with = "as_seconds")]
     pub(crate) tail_duration: Duration,
+    /// tail: also sync the whole file system so often, whoever writes [default: never]
+    #[arg(long, value_parser = parse_duration)]
+    #[serde(serialize_with = "as_optional_seconds")]
+    pub(crate) tail_sync: Option<Duration>,
     /// tail: bytes of a segment
     #[arg(long, default_value = "64MiB", value_parser = parse_positive_bytes)]
     pub(crate) tail_segment_bytes: u64,

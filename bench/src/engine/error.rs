@@ -16,7 +16,7 @@ pub(crate) struct CommitFailed(pub(crate) io::Error);
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum EngineError {
     /// A store.
-    #[error("the store cannot be opened: {0}; choose another --dir")]
+    #[error("the store cannot be opened: {0}")]
     Open(#[from] OpenError),
     /// A log.
     #[error("a log cannot be made: {0}; look at space and the limit of open files")]
@@ -25,7 +25,7 @@ pub(crate) enum EngineError {
     #[error("a log cannot be deleted: {0}; choose another --dir")]
     Delete(#[from] DeleteError),
     /// An append.
-    #[error("an append failed: {0}; look at the free space of --dir")]
+    #[error("an append failed: {0}")]
     Append(#[from] AppendError),
     /// An append.
     #[error("an append did not become durable: {0}; look at the device of --dir")]
@@ -43,7 +43,7 @@ pub(crate) enum EngineError {
     #[error(transparent)]
     Floor(#[from] FloorError),
     /// The process that fills a store.
-    #[error("the process that fills a store failed: {0}; look at the free space of --dir")]
+    #[error("the process that fills a store failed: {0}")]
     Filler(String),
     /// What was opened is not what was filled.
     #[error("after it was opened the store holds {found} bytes, not {filled}; this is a defect, report it")]

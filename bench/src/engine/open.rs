@@ -50,7 +50,9 @@ fn fill_and_open(run: &Run<'_>, clean: bool) -> Result<Duration, EngineError> {
     let store = Store::open(run.scratch.join("open"), StoreConfig::default())?;
     let elapsed = began.elapsed();
     if store.was_clean() != clean {
-        return Err(EngineError::Filler("the store was not stopped as it should have been".into()));
+        return Err(EngineError::Filler(
+            "the store was not stopped as it should have been; run it again".into(),
+        ));
     }
     // Of a killed process nothing is lost that it wrote: the page cache is the kernel's.
     let found = store.logs().iter().map(|log| log.size_bytes()).sum();
@@ -115,7 +117,8 @@ impl Filler {
         if let Some(stderr) = &mut self.child.stderr {
             let _ = stderr.read_to_string(&mut text);
         }
-        text.lines().next().unwrap_or("it ended without a word").to_string()
+        let line = text.lines().next().unwrap_or("it ended without a word; look at the system's log");
+        line.trim_start_matches("ringmain-bench: ").to_string()
     }
 }
 

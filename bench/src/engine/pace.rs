@@ -1,5 +1,6 @@
 //! Work at a fixed rate, whatever it takes, timed from the moment it is due.
 
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
 use crate::engine::EngineError;
@@ -41,6 +42,23 @@ pub(super) fn at_rate(
     Ok(Paced { times, kept_up: true })
 }
 
+/// Does `task` again and again, with a pause before each, on another thread, until `work` is done.
+/// Without a pause it is never done.
+pub(super) fn beside<R>(pause: Option<Duration>, task: impl Fn() + Send, work: impl FnOnce() -> R) -> R {
+    let Some(pause) = pause else { return work() };
+    let (over, ended) = sync_channel::<()>(1);
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            while ended.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
+                task();
+            }
+        });
+        let outcome = work();
+        drop(over);
+        outcome
+    })
+}
+
 fn wait_until(due: Instant) {
     loop {
         let left = due.saturating_duration_since(Instant::now());
@@ -74,6 +92,17 @@ mod tests {
         assert_eq!(times.samples(), 400);
         // A hundred of four hundred were due while nothing went on.
         assert!(times.quantile_s(0.9) > 0.04, "{}", times.quantile_s(0.9));
+    }
+
+    #[test]
+    fn a_task_beside_ends_with_the_work() {
+        let count = std::sync::atomic::AtomicU32::new(0);
+        let task = || {
+            count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        };
+        beside(Some(Duration::from_millis(1)), task, || std::thread::sleep(Duration::from_millis(50)));
+        assert!(count.load(std::sync::atomic::Ordering::SeqCst) > 1);
+        assert_eq!(beside(None, || panic!("without a pause it is not done"), || 7), 7);
     }
 
     #[test]

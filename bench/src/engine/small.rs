@@ -11,6 +11,7 @@ use crate::batch::CRC_COVERS_FROM;
 use crate::engine::error::CommitFailed;
 use crate::engine::{EngineError, Run, create_log};
 use crate::figures::{Group, Unit};
+use crate::floor::touch_memory;
 
 const THREADS: u32 = 4;
 const VALUE_BYTES: usize = 100;
@@ -33,6 +34,7 @@ pub(super) fn small(run: &Run<'_>) -> Result<Group, EngineError> {
         let order = if round % 2 == 1 { [MUTEX, ENGINE] } else { [ENGINE, MUTEX] };
         for name in order {
             run.turn(round, name)?;
+            touch_memory(&run.args.dir, u64::from(each * THREADS) * batch.len() as u64, run.stop)?;
             let elapsed_s = if name == ENGINE {
                 let log_name = format!("small-{round}");
                 let log = create_log(&store, &log_name, u64::from(round), LogConfig::default())?;

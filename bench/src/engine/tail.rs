@@ -1,6 +1,7 @@
 //! How long the slowest appends to the page cache take, at a fixed rate, while all else goes on.
 
 use std::fs::File;
+use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,12 +10,12 @@ use std::time::{Duration, Instant};
 use nix::unistd::{SysconfVar, sysconf};
 use ringmain_engine::{Durability, Log, LogConfig};
 
-use crate::direct::{AlignedBuffer, DirectFile};
 use crate::engine::error::CommitFailed;
-use crate::engine::pace::at_rate;
+use crate::engine::pace::{at_rate, beside};
 use crate::engine::rotation::Rotation;
 use crate::engine::{EngineError, Run, batch_of_bytes, create_log};
 use crate::figures::{Group, Unit};
+use crate::machine::Machine;
 
 const ENGINE: &str = "engine";
 const PWRITE: &str = "pwrite";
@@ -22,10 +23,12 @@ const PWRITE: &str = "pwrite";
 pub(super) const TURNS: usize = 2;
 /// How long a highest rate is measured.
 const HIGHEST_RATE_TIME: Duration = Duration::from_secs(2);
-/// What the device is written with: large pieces, so that the flush behind each costs little. Without
-/// the flush a device with a large cache, or a loop device, would promise what it cannot keep up.
-const DEVICE_FILE_BYTES: u64 = 256 << 20;
-const DEVICE_WRITE_BYTES: usize = 8 << 20;
+/// The device's rate is that of a file which is synced whenever so much was written: as write-back does
+/// it, with the allocation that this needs.
+const DEVICE_PIECE_BYTES: u64 = 64 << 20;
+const DEVICE_WRITE_BYTES: usize = 1 << 20;
+/// A device is measured for so long at most.
+const DEVICE_TIME_MAX: Duration = Duration::from_secs(10);
 /// What is kept consists of so many logs, or files.
 const KEPT: usize = 4;
 
@@ -39,12 +42,17 @@ pub(super) fn tail(run: &Run<'_>) -> Result<Group, EngineError> {
         for name in order {
             run.turn(round, &format!("{name}, {rate:.0}/s"))?;
             run.settle()?;
+            touch_free_memory(run);
             let written_back = written_back_bytes();
             let work = |writer: &mut dyn Writer| {
-                at_rate(rate, run.args.tail_duration, || {
-                    run.go_on()?;
-                    writer.write()
-                })
+                let work = || {
+                    at_rate(rate, run.args.tail_duration, || {
+                        run.go_on()?;
+                        writer.write()
+                    })
+                };
+                // A failure of the sync shows in what comes after it.
+                beside(run.args.tail_sync, || drop(run.scratch.settle()), work)
             };
             let paced =
                 if name == ENGINE { in_engine(run, &batch, work)? } else { in_files(run, &batch, work)? };
@@ -63,6 +71,7 @@ pub(super) fn tail(run: &Run<'_>) -> Result<Group, EngineError> {
 /// Batches per second: half of what the engine, or the device, can take.
 fn rate(run: &Run<'_>, batch: &[u8], group: &mut Group) -> Result<f64, EngineError> {
     let mut appended = 0_u64;
+    touch_free_memory(run);
     let elapsed = in_engine(run, batch, |writer| {
         let began = Instant::now();
         while began.elapsed() < HIGHEST_RATE_TIME {
@@ -74,15 +83,14 @@ fn rate(run: &Run<'_>, batch: &[u8], group: &mut Group) -> Result<f64, EngineErr
     })?;
     let engine = appended as f64 / elapsed.as_secs_f64();
     run.settle()?;
-    let device_mb_per_s = device_rate(run)?.map(|bytes_per_s| bytes_per_s / 1e6);
+    let device = device_rate(run)? / batch.len() as f64;
     let batch_mb = batch.len() as f64 / 1e6;
-    let device = device_mb_per_s.map_or(f64::INFINITY, |rate| rate / batch_mb);
     let rate = engine.min(device) / 2.0;
-    let device = device_mb_per_s.map_or("unknown".to_string(), |rate| format!("{rate:.0} MB/s"));
     group.note(format!(
-        "rate: {rate:.0}/s, {:.0} MB/s; highest rate of the engine {:.0} MB/s, of the device {device}",
+        "rate: {rate:.0}/s, {:.0} MB/s; highest rate of the engine {:.0} MB/s, of the device {:.0} MB/s",
         rate * batch_mb,
         engine * batch_mb,
+        device * batch_mb,
     ));
     if rate * run.args.tail_duration.as_secs_f64() < 1000.0 {
         return Err(EngineError::Useless {
@@ -93,25 +101,24 @@ fn rate(run: &Run<'_>, batch: &[u8], group: &mut Group) -> Result<f64, EngineErr
     Ok(rate)
 }
 
-/// Bytes per second that the device takes in sequence; `None` without direct writes.
-fn device_rate(run: &Run<'_>) -> Result<Option<f64>, EngineError> {
-    let path = run.scratch.join("device");
+/// Bytes per second that the device takes in sequence.
+fn device_rate(run: &Run<'_>) -> Result<f64, EngineError> {
     let failed = |source| run.scratch.failed(source);
-    let file = DirectFile::create(&path, DEVICE_FILE_BYTES).map_err(failed)?;
-    let mut rate = None;
-    if let Ok(mut file) = file {
-        let buffer = AlignedBuffer::filled(DEVICE_WRITE_BYTES, 9);
-        let mut bytes = 0;
-        let began = Instant::now();
-        while began.elapsed() < HIGHEST_RATE_TIME {
-            run.go_on()?;
-            file.write_next(buffer.as_slice()).map_err(failed)?;
-            bytes += DEVICE_WRITE_BYTES;
+    let block = vec![9; DEVICE_WRITE_BYTES];
+    let mut bytes = 0;
+    let mut file = run.scratch.file("device").map_err(failed)?;
+    let began = Instant::now();
+    while bytes < run.args.tail_keep_bytes && began.elapsed() < DEVICE_TIME_MAX {
+        run.go_on()?;
+        for _ in 0..DEVICE_PIECE_BYTES / DEVICE_WRITE_BYTES as u64 {
+            file.write_all(&block).map_err(failed)?;
         }
-        rate = Some(bytes as f64 / began.elapsed().as_secs_f64());
+        file.sync_data().map_err(failed)?;
+        bytes += DEVICE_PIECE_BYTES;
     }
-    std::fs::remove_file(&path).map_err(failed)?;
-    Ok(rate)
+    let elapsed = began.elapsed();
+    std::fs::remove_file(run.scratch.join("device")).map_err(failed)?;
+    Ok(bytes as f64 / elapsed.as_secs_f64())
 }
 
 /// Writes a batch behind the last one.
@@ -217,6 +224,14 @@ fn in_files<R>(
     finished?;
     run.remove("tail")?;
     Ok(outcome)
+}
+
+/// Takes as much memory as will be kept, and gives it back: on a virtual machine memory that is touched
+/// for the first time is slow, and who comes first would pay for it.
+fn touch_free_memory(run: &Run<'_>) {
+    let available = Machine::available_bytes();
+    let bytes = (run.args.tail_keep_bytes + piece_bytes(run)).min(available / 2);
+    drop(std::hint::black_box(vec![1_u8; bytes as usize]));
 }
 
 fn piece_bytes(run: &Run<'_>) -> u64 {
