@@ -11,7 +11,7 @@ import time
 
 from medium import Rig, RigError, Torture, copy, main
 from storage_daemon import StorageDaemon
-from write_log import WriteLog
+from write_log import FLUSH, WriteLog
 
 IMAGE_MIB = 128
 # Runs of the writer; all but the last are ended by SIGKILL, and followed by a recovery.
@@ -66,12 +66,18 @@ class Replays:
         self.durable = self.dropped = self.torn = 0
 
     def moments(self, count):
-        """Numbers of entries: any, and those at which something had just been acknowledged as durable."""
-        entries = len(self.log.entries)
+        """Numbers of entries: any; those at which something had just been acknowledged as durable; and those
+        right before a flush, with several writes that were not flushed."""
+        entries = self.log.entries
         lines = [line.split(" ") for line in self.acks.read_text().splitlines()]
         acked = sorted({int(line[1]) for line in lines if line[0] == "ack" and line[-1] == "D"})
+        # Half of what is not flushed for the longest time.
+        flushes = [number for number, entry in enumerate(entries) if entry.flags & FLUSH]
+        crowded = sorted(zip(flushes, flushes[1:]), key=lambda two: two[0] - two[1])
+        crowded = [after for _, after in crowded[:len(crowded) // 2 + 1]]
         pick = self.rig.random
-        return sorted(pick.choice(acked) if pick.random() < 0.5 else pick.randint(1, entries) for _ in range(count))
+        kinds = (range(1, len(entries) + 1), acked, crowded)
+        return sorted(pick.choice(pick.choice(kinds)) for _ in range(count))
 
     def advance(self, base, end):
         for entry in self.log.entries[self.applied:end]:
@@ -130,7 +136,7 @@ def work(rig):
     replays.check_whole(image, whole)
     whole.unlink()
     entries = replays.log.entries
-    rig.say(f"{len(entries)} entries, {sum(entry.flags & 1 for entry in entries)} of them flushes, "
+    rig.say(f"{len(entries)} entries, {sum(entry.flags & FLUSH != 0 for entry in entries)} of them flushes, "
             f"{sum(entry.size for entry in entries) >> 20} MiB")
 
     def kept(good, end, what, found):
@@ -144,7 +150,7 @@ def work(rig):
     losses = []
 
     def lost(good, _, what, found):
-        if not good:
+        if not good and "was acknowledged as durable and is lost" in found:
             losses.append(f"{what}: {found}")
         return len(losses) < 3
 
