@@ -8,7 +8,7 @@ use ringmain_engine::{BatchHeader, Log, Offset, ReadBound};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Losses that are told one by one.
-const SHOWN_MAX: usize = 20;
+const SHOWN_MAX: usize = 5;
 const READ_BYTES: u64 = 1 << 20;
 
 /// A batch as it was found.

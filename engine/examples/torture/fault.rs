@@ -17,10 +17,14 @@ fn line_of_input() -> Option<String> {
     std::io::stdin().lock().lines().next()?.ok()
 }
 
-/// All that may be read must be right, and all that was acknowledged must be among it.
-fn check_reads(writer: &Writer<'_>, options: &Options) -> Result<String, String> {
+/// Tells whether all that may be read is right, with all that was acknowledged among it.
+fn tell_reads(writer: &Writer<'_>, options: &Options) -> Result<(), String> {
     let events = history::read(&options.acks, None)?;
-    check::compare(&writer.logs(), events, ReadBound::Visible, false).line()
+    match check::compare(&writer.logs(), events, ReadBound::Visible, false).line() {
+        Ok(line) => println!("reads {line}"),
+        Err(line) => println!("reads wrong {line}"),
+    }
+    Ok(())
 }
 
 /// Nothing is taken, of whatever durability; nothing is closed cleanly.
@@ -57,7 +61,7 @@ pub(crate) fn fail(options: &Options) -> Result<String, String> {
         Ok(()) => return Err("the store did not fail".into()),
     }
     check_refusals(&writer)?;
-    println!("reads {}", check_reads(&writer, options)?);
+    tell_reads(&writer, options)?;
     line_of_input().ok_or("standard input ended")?;
     check_refusals(&writer).map_err(|reason| format!("with the disk mended, {reason}"))?;
     match store.close() {
@@ -80,7 +84,7 @@ pub(crate) fn fill(options: &Options) -> Result<String, String> {
         if let Some(failure) = store.failure() {
             return Err(format!("a full disk made the store fail: {failure}"));
         }
-        println!("reads {}", check_reads(&writer, options)?);
+        tell_reads(&writer, options)?;
         println!("full");
         if line_of_input().is_none() {
             return Ok("ended".into());
