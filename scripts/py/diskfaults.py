@@ -51,10 +51,10 @@ class Writer:
 
 
 def injected(rig, program, seed, what, kind):
-    """Every write, or every flush, of the device fails from some moment on, and no more from another one on."""
+    """Every write of the device fails from some moment on, and no more from another one on; or one flush does."""
     image = rig.image(f"{what}.img", IMAGE_MIB, "ext4")
     acks = rig.dir / f"{what}.acks"
-    error = {"event": "none", "iotype": kind, "errno": 5, "once": False, "immediately": True}
+    error = {"event": "none", "iotype": kind, "errno": 5, "once": kind == "flush", "immediately": True}
     top = {"driver": "raw", "node-name": "top", "file": "good"}
     nodes = [
         {"driver": "file", "node-name": "medium", "filename": str(image)},
@@ -69,7 +69,8 @@ def injected(rig, program, seed, what, kind):
     time.sleep(rig.random.uniform(0.05, 0.3))
     daemon.ask("blockdev-reopen", {"options": [top | {"file": "bad"}]})
     writer.fails(what)
-    daemon.ask("blockdev-reopen", {"options": [top]})
+    if kind == "write":
+        daemon.ask("blockdev-reopen", {"options": [top]})
     writer.mended(what)
     rig.umount(at)
     at = rig.mount(daemon.path, "disk")
@@ -87,6 +88,7 @@ def full_memory(rig, program, seed, what):
     image = rig.image("memory/disk.img", IMAGE_MIB, "ext4")
     torture = Torture(program, rig.dir / "disk" / "store", rig.dir / f"{what}.acks")
     at = rig.mount(image, "disk")
+    rig.write_single_pages(at)
     writer = Writer(rig, torture, seed)
     writer.fails(what)
     run("mount", "-o", f"remount,size={3 * IMAGE_MIB}m", place)

@@ -235,6 +235,16 @@ class Rig:
         self.mounts.append(at)
         return at
 
+    def write_single_pages(self, at):
+        """Has the loop device below a mount write no more than a page at once. It reports a write that was cut
+        short (the place in memory became full) as done, which a disk does not do."""
+        device = os.stat(at).st_dev
+        sysfs = pathlib.Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}/queue/max_sectors_kb")
+        try:
+            sysfs.write_text("4")
+        except OSError as err:
+            raise RigError(f"{sysfs} must be writable: {err}") from err
+
     def umount(self, at):
         """A killed process may leave work of the kernel behind that ends soon."""
         for _ in range(100):
