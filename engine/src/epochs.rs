@@ -20,6 +20,8 @@ impl Epochs {
     pub(crate) fn assign(&mut self, epoch: LeaderEpoch, base: Offset) -> bool {
         let new = self.latest().is_none_or(|latest| epoch > latest);
         if new {
+            // An epoch of which no batch is left.
+            self.0.retain(|(_, earlier)| *earlier < base);
             self.0.push((epoch, base));
         }
         new
@@ -27,6 +29,25 @@ impl Epochs {
 
     pub(crate) fn latest(&self) -> Option<LeaderEpoch> {
         self.0.last().map(|(epoch, _)| *epoch)
+    }
+
+    /// Forgets what begins at `end` or after it.
+    pub(crate) fn cut(&mut self, end: Offset) {
+        self.0.retain(|(_, base)| *base < end);
+    }
+
+    /// Forgets what ended before `start`; the epoch that holds it begins there now.
+    pub(crate) fn start_at(&mut self, start: Offset) {
+        let gone = self.0.partition_point(|(_, base)| *base <= start).saturating_sub(1);
+        self.0.drain(..gone);
+        if let Some((_, base)) = self.0.first_mut() {
+            *base = start.max(*base);
+        }
+    }
+
+    /// Epochs with the offset of their first record.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (LeaderEpoch, Offset)> {
+        self.0.iter().copied()
     }
 
     /// Version 0, number of lines, a line each.

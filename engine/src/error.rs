@@ -28,6 +28,16 @@ pub enum OpenError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A file that nothing can replace is damaged.
+    #[error("{} is damaged at byte {position}: {reason}; restore the store from a copy or a replica", .file.display())]
+    Damaged {
+        /// The file.
+        file: PathBuf,
+        /// Where.
+        position: u64,
+        /// How.
+        reason: String,
+    },
     /// The operating system refused something.
     #[error("{} cannot be {action}: {source}; {}", .path.display(), advice(.source))]
     Io {
@@ -157,6 +167,61 @@ pub enum AppendError {
     /// A new segment could not be made; nothing was appended, and a later append may succeed.
     #[error("a new segment cannot be made: {0}")]
     Segment(#[source] io::Error),
+    /// Something that had become durable is damaged. What lies before it can be read; nothing is
+    /// appended, since offsets that were given out would be given out again.
+    #[error(
+        "the log is damaged at byte {position} of {}, which was durable: {reason}; restore that file or delete the log",
+        .file.display()
+    )]
+    Quarantined {
+        /// The segment.
+        file: PathBuf,
+        /// Where.
+        position: u64,
+        /// How.
+        reason: String,
+    },
+    /// The log was deleted.
+    #[error("the log was deleted")]
+    Deleted,
+    /// The store was closed.
+    #[error("the store is closed")]
+    Closed,
+    /// The store refuses writes.
+    #[error(transparent)]
+    Failed(#[from] StoreFailed),
+}
+
+/// Why a log was not cut.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum CutError {
+    /// The offset is not in the log.
+    #[error("offset {offset} is outside of what can be cut, which is {start} to {end}")]
+    OutOfRange {
+        /// What was asked for.
+        offset: Offset,
+        /// The log start offset.
+        start: Offset,
+        /// The end.
+        end: Offset,
+    },
+    /// The log cannot be read.
+    #[error(transparent)]
+    Read(ReadError),
+    /// See [`AppendError::Quarantined`].
+    #[error("the log is damaged at byte {position} of {}: {reason}; restore that file or delete the log", .file.display())]
+    Quarantined {
+        /// The segment.
+        file: PathBuf,
+        /// Where.
+        position: u64,
+        /// How.
+        reason: String,
+    },
+    /// No space for the journal; nothing was cut.
+    #[error("the disk is full; free some space")]
+    DiskFull,
     /// The log was deleted.
     #[error("the log was deleted")]
     Deleted,

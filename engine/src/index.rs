@@ -6,6 +6,7 @@
 use crate::io::{Io, IoFile, Mapping, OpenMode};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Bytes that an index file first takes; it doubles when it is full.
@@ -24,8 +25,10 @@ struct EntryFile<const N: usize> {
 #[derive(Debug, Default)]
 struct State {
     file: Option<Arc<dyn IoFile>>,
-    map: Option<Mapping>,
+    map: Option<Box<dyn Mapping>>,
     entries: usize,
+    /// CRC-32C of all entries.
+    checksum: u32,
     file_bytes: usize,
     /// Set when the log is deleted: a file of this name may soon be another log's.
     retired: bool,
@@ -56,8 +59,15 @@ impl<const N: usize> EntryFile<N> {
             return Ok(None);
         }
         if state.map.is_none() {
-            let file = self.io.open(&self.path, OpenMode::Existing)?;
-            state.map = Some(file.map(state.entries * N)?);
+            let opened = self.io.open(&self.path, OpenMode::Existing);
+            match opened.and_then(|file| file.map(state.entries * N)) {
+                Ok(map) => state.map = Some(map),
+                // It only helps: on a file system that became read-only reads go on without it.
+                Err(err) => {
+                    tracing::debug!(index = %self.path.display(), "it cannot be used: {err}");
+                    return Ok(None);
+                }
+            }
         }
         Ok(Some(state))
     }
@@ -84,7 +94,7 @@ impl<const N: usize> EntryFile<N> {
         if end > self.bytes_max {
             return Ok(false);
         }
-        if state.map.as_ref().is_none_or(|map| map.bytes().len() < end) {
+        if state.map.as_ref().is_none_or(|map| map.len() < end) {
             let bytes = (state.file_bytes * 2).max(FIRST_BYTES).max(end).min(self.bytes_max);
             let file = match state.file.take() {
                 Some(file) => file,
@@ -97,10 +107,51 @@ impl<const N: usize> EntryFile<N> {
         }
         let at = state.entries * N;
         if let Some(map) = &mut state.map {
-            map.bytes_mut()[at..at + N].copy_from_slice(&entry);
+            map.write(at, &entry);
         }
+        state.checksum = crc32c::crc32c_append(state.checksum, &entry);
         state.entries += 1;
         Ok(true)
+    }
+
+    fn summary(&self) -> Summary {
+        let state = self.lock();
+        Summary { entries: state.entries, checksum: state.checksum }
+    }
+
+    /// Goes on after the first entries, if the file has these and no others were among them.
+    fn resume(&self, known: Summary) -> io::Result<bool> {
+        let mut state = self.lock();
+        if state.file_bytes < known.entries * N {
+            return Ok(false);
+        }
+        let mut content = vec![0; known.entries * N];
+        if known.entries > 0 {
+            let file = self.io.open(&self.path, OpenMode::ReadOnly)?;
+            if file.read_at(&mut content, 0)? < content.len() {
+                return Ok(false);
+            }
+        }
+        let holds = crc32c::crc32c(&content) == known.checksum;
+        if holds {
+            (state.entries, state.checksum) = (known.entries, known.checksum);
+        }
+        Ok(holds)
+    }
+
+    /// Makes the file's content durable, if there is one.
+    fn sync(&self) -> io::Result<()> {
+        let file = {
+            let state = self.lock();
+            if state.entries == 0 || state.retired {
+                return Ok(());
+            }
+            state.file.clone()
+        };
+        match file {
+            Some(file) => file.sync_data(),
+            None => self.io.open(&self.path, OpenMode::ReadOnly)?.sync_data(),
+        }
     }
 
     /// Whether the file holds exactly `entries`.
@@ -114,6 +165,17 @@ impl<const N: usize> EntryFile<N> {
                     && (0..entries.len()).all(|at| state.entry(at) == entries[at])
             }
         }
+    }
+
+    #[cfg(any(test, feature = "sim"))]
+    fn content(&self) -> io::Result<Vec<[u8; N]>> {
+        let Some(state) = self.mapped()? else { return Ok(Vec::new()) };
+        Ok((0..state.entries).map(|at| state.entry(at)).collect())
+    }
+
+    /// After [`EntryFile::equals`] said so.
+    fn settle(&self, entries: &[[u8; N]]) {
+        self.lock().checksum = crc32c::crc32c(entries.as_flattened());
     }
 
     /// Replaces the content.
@@ -160,8 +222,8 @@ impl State {
     /// Only with a map and `at < entries`; anything else reads as zeros.
     fn entry<const N: usize>(&self, at: usize) -> [u8; N] {
         let mut out = [0; N];
-        if let Some(bytes) = self.map.as_ref().and_then(|map| map.bytes().get(at * N..(at + 1) * N)) {
-            out.copy_from_slice(bytes);
+        if let Some(map) = self.map.as_ref().filter(|map| (at + 1) * N <= map.len()) {
+            map.read(at * N, &mut out);
         }
         out
     }
@@ -219,11 +281,27 @@ pub(crate) struct IndexEntries {
     pub(crate) times: Vec<TimeEntry>,
 }
 
+/// How many entries an index has, and their checksum.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Summary {
+    pub(crate) entries: usize,
+    pub(crate) checksum: u32,
+}
+
+/// What a checkpoint keeps of a segment's indexes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct IndexState {
+    pub(crate) offsets: Summary,
+    pub(crate) times: Summary,
+}
+
 /// The two indexes of a segment.
 #[derive(Debug)]
 pub(crate) struct SegmentIndex {
     offsets: EntryFile<8>,
     times: EntryFile<12>,
+    /// An entry could not be written: what is there is right, and not all.
+    incomplete: AtomicBool,
 }
 
 impl SegmentIndex {
@@ -231,6 +309,7 @@ impl SegmentIndex {
         Ok(Self {
             offsets: EntryFile::open(io, &stem.with_extension("index"), bytes_max)?,
             times: EntryFile::open(io, &stem.with_extension("timeindex"), bytes_max)?,
+            incomplete: AtomicBool::new(false),
         })
     }
 
@@ -243,11 +322,18 @@ impl SegmentIndex {
     }
 
     pub(crate) fn push_offset(&self, entry: OffsetEntry) -> io::Result<bool> {
-        self.offsets.push(entry.encode())
+        self.note(self.offsets.push(entry.encode()))
     }
 
     pub(crate) fn push_time(&self, entry: TimeEntry) -> io::Result<bool> {
-        self.times.push(entry.encode())
+        self.note(self.times.push(entry.encode()))
+    }
+
+    fn note(&self, pushed: io::Result<bool>) -> io::Result<bool> {
+        if pushed.is_err() {
+            self.incomplete.store(true, Ordering::Relaxed);
+        }
+        pushed
     }
 
     /// A position at or before the batch that holds this offset.
@@ -273,6 +359,8 @@ impl SegmentIndex {
         let offsets: Vec<_> = entries.offsets.iter().map(|entry| entry.encode()).collect();
         let times: Vec<_> = entries.times.iter().map(|entry| entry.encode()).collect();
         let mut repaired = false;
+        // Until both are done.
+        self.incomplete.store(true, Ordering::Relaxed);
         if !self.offsets.equals(&offsets) {
             self.offsets.rewrite(&offsets)?;
             repaired = true;
@@ -281,7 +369,61 @@ impl SegmentIndex {
             self.times.rewrite(&times)?;
             repaired = true;
         }
+        self.incomplete.store(false, Ordering::Relaxed);
+        self.offsets.settle(&offsets);
+        self.times.settle(&times);
         Ok(repaired)
+    }
+
+    /// For a checkpoint. An incomplete index has a state that no file agrees with.
+    pub(crate) fn state(&self) -> IndexState {
+        if self.incomplete.load(Ordering::Relaxed) {
+            let none = Summary { entries: 0, checksum: u32::MAX };
+            return IndexState { offsets: none, times: none };
+        }
+        IndexState { offsets: self.offsets.summary(), times: self.times.summary() }
+    }
+
+    /// Goes on after what a checkpoint knew of, if that is there unchanged. Else nothing is changed, and
+    /// the indexes must be built again.
+    pub(crate) fn resume(&self, known: IndexState) -> io::Result<bool> {
+        Ok(self.offsets.resume(known.offsets)? && self.times.resume(known.times)?)
+    }
+
+    /// Whether both hold exactly `entries`; the files may have room for more.
+    #[cfg(any(test, feature = "sim"))]
+    pub(crate) fn agrees(&self, entries: &IndexEntries) -> io::Result<bool> {
+        if self.incomplete.load(Ordering::Relaxed) {
+            return Ok(true); // the next opening makes it whole
+        }
+        let offsets: Vec<_> = entries.offsets.iter().map(|entry| entry.encode()).collect();
+        let times: Vec<_> = entries.times.iter().map(|entry| entry.encode()).collect();
+        // A full index takes no more.
+        let offsets = &offsets[..offsets.len().min(self.offsets.bytes_max / 8)];
+        let times = &times[..times.len().min(self.times.bytes_max / 12)];
+        let agree = self.offsets.content()? == offsets && self.times.content()? == times;
+        if !agree {
+            let found = (self.offsets.content()?, self.times.content()?);
+            tracing::error!(?found, ?offsets, ?times, "indexes differ");
+        }
+        Ok(agree)
+    }
+
+    /// Adds entries that were found after what was resumed.
+    pub(crate) fn add(&self, entries: &IndexEntries) -> io::Result<()> {
+        for entry in &entries.offsets {
+            self.push_offset(*entry)?;
+        }
+        for entry in &entries.times {
+            self.push_time(*entry)?;
+        }
+        Ok(())
+    }
+
+    /// Makes both files durable.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        self.offsets.sync()?;
+        self.times.sync()
     }
 
     pub(crate) fn retire(&self) {

@@ -21,28 +21,33 @@
 //! store.close()?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
-#![deny(unsafe_code)] // allowed in io/mapping.rs and io/uring.rs, nowhere else
+#![deny(unsafe_code)] // allowed in mapping.rs, uring.rs and write_back.rs of io, nowhere else
 
 mod batch;
+mod checkpoint;
 mod epochs;
 mod error;
+mod fate;
+mod housekeeping;
 mod index;
 pub mod inspect;
 mod io;
+mod journal;
 mod log;
+mod log_number;
 mod offset;
 mod partition_metadata;
 mod producers;
 mod record;
-mod recovery_points;
 mod scan;
 mod segment;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
 mod store;
-mod sync;
 mod watermark;
 
 pub use batch::{BatchError, BatchHeader, HEADER_BYTES, LENGTH_PREFIX_BYTES, MAGIC, NO_PRODUCER_ID};
-pub use error::{AppendError, CreateError, DeleteError, OpenError, ReadError, StoreFailed};
+pub use error::{AppendError, CreateError, CutError, DeleteError, OpenError, ReadError, StoreFailed};
 pub use io::IoMode;
 pub use log::{Appended, Completion, Log, LogConfig, LogId, ReadBound, Slice, WaitError};
 pub use offset::{LeaderEpoch, Offset};

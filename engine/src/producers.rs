@@ -12,8 +12,8 @@ const BATCHES: usize = 5;
 /// A batch that was appended before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct KnownBatch {
-    first_sequence: i32,
-    last_sequence: i32,
+    pub(crate) first_sequence: i32,
+    pub(crate) last_sequence: i32,
     pub(crate) base_offset: Offset,
     pub(crate) end_offset: Offset,
 }
@@ -24,6 +24,14 @@ struct Producer {
     batches: VecDeque<KnownBatch>,
     /// Order of use, for making room.
     used: u64,
+}
+
+/// What a checkpoint keeps of a producer; the one used longest ago comes first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ProducerState {
+    pub(crate) id: i64,
+    pub(crate) epoch: i16,
+    pub(crate) batches: Vec<KnownBatch>,
 }
 
 /// What to do with an idempotent producer's batch.
@@ -108,6 +116,44 @@ impl Producers {
             end_offset: batch.end_offset(),
         });
         producer.used = self.clock;
+    }
+
+    /// What is known, for a checkpoint.
+    pub(crate) fn states(&self) -> Vec<ProducerState> {
+        let mut known: Vec<_> = self.known.iter().collect();
+        known.sort_unstable_by_key(|(_, producer)| producer.used);
+        let state = |(id, producer): (&i64, &Producer)| ProducerState {
+            id: *id,
+            epoch: producer.epoch,
+            batches: producer.batches.iter().copied().collect(),
+        };
+        known.into_iter().map(state).collect()
+    }
+
+    /// Knows what a checkpoint kept.
+    pub(crate) fn restore(&mut self, states: &[ProducerState]) {
+        for state in states {
+            self.clock += 1;
+            let batches = state.batches.iter().copied().collect();
+            self.known.insert(state.id, Producer { epoch: state.epoch, batches, used: self.clock });
+        }
+    }
+
+    /// Forgets everything.
+    pub(crate) fn clear(&mut self) {
+        self.known.clear();
+    }
+
+    /// Forgets the batches from `end` on. `false` if something that was forgotten before is needed now:
+    /// then all must be built again from the batches.
+    pub(crate) fn cut(&mut self, end: Offset) -> bool {
+        let mut whole = true;
+        for producer in self.known.values_mut() {
+            let before = producer.batches.len();
+            producer.batches.retain(|batch| batch.base_offset < end);
+            whole &= before == producer.batches.len();
+        }
+        whole
     }
 
     /// Forgets the tenth that was used longest ago, so that the search for it is rare.

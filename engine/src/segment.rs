@@ -8,6 +8,7 @@ use crate::offset::Offset;
 use crate::scan::Scanner;
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The file name without ending of the segment that begins at `base`.
@@ -85,6 +86,29 @@ impl Indexer {
     pub(crate) fn max_timestamp(&self) -> Option<MaxTimestamp> {
         self.max_timestamp
     }
+
+    pub(crate) fn state(&self) -> IndexerState {
+        let (since_last_entry_bytes, last_time_ms) = (self.since_last_entry_bytes, self.last_time_ms);
+        IndexerState { since_last_entry_bytes, last_time_ms }
+    }
+
+    /// As it was when [`Indexer::state`] was taken.
+    pub(crate) fn restored(
+        base: Offset,
+        interval_bytes: u64,
+        state: IndexerState,
+        max_timestamp: Option<MaxTimestamp>,
+    ) -> Self {
+        let IndexerState { since_last_entry_bytes, last_time_ms } = state;
+        Self { base, interval_bytes, since_last_entry_bytes, max_timestamp, last_time_ms }
+    }
+}
+
+/// What a checkpoint keeps of an [`Indexer`], beside the segment's largest timestamp.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct IndexerState {
+    pub(crate) since_last_entry_bytes: u64,
+    pub(crate) last_time_ms: i64,
 }
 
 #[derive(Debug)]
@@ -93,6 +117,8 @@ pub(crate) struct Segment {
     pub(crate) path: PathBuf,
     pub(crate) file: Arc<dyn IoFile>,
     pub(crate) index: SegmentIndex,
+    /// Set once the index of a closed segment is on the medium.
+    pub(crate) index_synced: AtomicBool,
     extent: Mutex<Extent>,
 }
 
@@ -126,7 +152,7 @@ impl Segment {
         index: SegmentIndex,
         extent: Extent,
     ) -> Self {
-        Self { base, path, file, index, extent: Mutex::new(extent) }
+        Self { base, path, file, index, index_synced: AtomicBool::new(false), extent: Mutex::new(extent) }
     }
 
     pub(crate) fn extent(&self) -> Extent {
@@ -136,6 +162,31 @@ impl Segment {
     /// Writes `bytes` after the end. Nothing is visible before [`Segment::extend`].
     pub(crate) fn write(&self, bytes: &[u8]) -> io::Result<()> {
         self.file.write_at(&[IoSlice::new(bytes)], self.extent().size_bytes)
+    }
+
+    /// Removes its files. Who still reads it reads on.
+    pub(crate) fn remove(&self, io: &dyn Io) -> io::Result<()> {
+        self.index.retire();
+        io.remove(&self.path)?;
+        for ending in ["index", "timeindex"] {
+            match io.remove(&self.path.with_extension(ending)) {
+                Err(err) if err.kind() != io::ErrorKind::NotFound => return Err(err),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the index of a closed segment durable, once.
+    pub(crate) fn sync_index(&self) {
+        if self.index_synced.load(Ordering::Relaxed) {
+            return;
+        }
+        match self.index.sync() {
+            Ok(()) => self.index_synced.store(true, Ordering::Relaxed),
+            // The next start finds by the checksum what became of it.
+            Err(err) => tracing::warn!(segment = %self.path.display(), "its index was not synced: {err}"),
+        }
     }
 
     /// Counts what was written.

@@ -1,13 +1,17 @@
 //! Plain system calls: the reference that the other backends must match.
 
-use super::{Io, IoFile, Mapping, OpenMode, SyncQueue};
-use nix::fcntl::{FallocateFlags, fallocate};
+use super::direct::PlainDirect;
+use super::mapping::FileMapping;
+use super::{
+    Block, CommitQueue, DirectFile, Done, Io, IoFile, Locked, Mapping, OpenMode, SyncQueue, Wake, write_back,
+};
+use nix::fcntl::{FallocateFlags, Flock, FlockArg, fallocate};
 use nix::sys::uio::{pread, pwritev};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 /// Slices that one `pwritev` takes (IOV_MAX on Linux).
 const SLICES_MAX: usize = 1024;
@@ -73,12 +77,16 @@ impl IoFile for PlainFile {
         self.0.sync_data()
     }
 
-    fn map(&self, len: usize) -> io::Result<Mapping> {
-        Mapping::of_file(&self.0, len)
+    fn write_back(&self, from: u64, len: u64) -> io::Result<()> {
+        write_back::start(&self.0, from, len)
     }
 
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+    fn map(&self, len: usize) -> io::Result<Box<dyn Mapping>> {
+        Ok(Box::new(FileMapping::of_file(&self.0, len)?))
+    }
+
+    fn as_fd(&self) -> io::Result<BorrowedFd<'_>> {
+        Ok(self.0.as_fd())
     }
 }
 
@@ -93,6 +101,26 @@ impl Io for BlockingIo {
             }
         }
         Ok(Arc::new(PlainFile(options.open(path)?)))
+    }
+
+    fn open_direct(&self, path: &Path) -> io::Result<Arc<dyn DirectFile>> {
+        Ok(Arc::new(PlainDirect::open(path)?))
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn Locked>> {
+        let file = File::options().create(true).write(true).truncate(false).open(path)?;
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => Ok(Box::new(FileLock(lock))),
+            Err((_, errno)) => Err(errno.into()),
+        }
+    }
+
+    fn exists(&self, path: &Path) -> bool {
+        path.exists()
+    }
+
+    fn is_dir(&self, path: &Path) -> bool {
+        path.is_dir()
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -130,7 +158,17 @@ impl Io for BlockingIo {
     fn sync_queue(&self, _depth: u32) -> io::Result<Box<dyn SyncQueue>> {
         Ok(Box::new(InTurn::default()))
     }
+
+    fn commit_queue(&self, _depth: u32) -> io::Result<Box<dyn CommitQueue>> {
+        Ok(Box::new(AtOnce { done: Vec::new(), bell: Arc::new(Bell::default()) }))
+    }
 }
+
+/// A lock by flock(2).
+#[derive(Debug)]
+struct FileLock(#[expect(dead_code, reason = "held, not used")] Flock<File>);
+
+impl Locked for FileLock {}
 
 /// One sync after the other.
 #[derive(Default)]
@@ -143,5 +181,55 @@ impl SyncQueue for InTurn {
 
     fn wait_all(&mut self) -> Vec<(usize, io::Result<()>)> {
         std::mem::take(&mut self.0)
+    }
+}
+
+/// Each operation is done when it is begun.
+struct AtOnce {
+    done: Vec<Done>,
+    bell: Arc<Bell>,
+}
+
+/// Wakes the thread of an [`AtOnce`].
+#[derive(Debug, Default)]
+struct Bell {
+    rung: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Wake for Bell {
+    fn wake(&self) {
+        *self.rung.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.changed.notify_one();
+    }
+}
+
+impl CommitQueue for AtOnce {
+    fn write(&mut self, token: u64, file: &Arc<dyn DirectFile>, position: u64, block: Block) {
+        let outcome = file.write_at(&block, position);
+        self.done.push(Done { token, outcome, block: Some(block) });
+    }
+
+    fn sync(&mut self, token: u64, file: &Arc<dyn IoFile>) {
+        self.done.push(Done { token, outcome: file.sync_data(), block: None });
+    }
+
+    fn poll(&mut self) -> Vec<Done> {
+        std::mem::take(&mut self.done)
+    }
+
+    fn wait(&mut self) {
+        if !self.done.is_empty() {
+            return;
+        }
+        let mut rung = self.bell.rung.lock().unwrap_or_else(PoisonError::into_inner);
+        while !*rung {
+            rung = self.bell.changed.wait(rung).unwrap_or_else(PoisonError::into_inner);
+        }
+        *rung = false;
+    }
+
+    fn waker(&self) -> Arc<dyn Wake> {
+        Arc::clone(&self.bell) as Arc<dyn Wake>
     }
 }

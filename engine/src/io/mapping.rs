@@ -1,14 +1,15 @@
-//! A writable shared mapping of a file. One of the engine's two files with `unsafe`.
+//! A writable shared mapping of a file. One of the engine's three files with `unsafe`.
 
+use super::Mapping;
 use memmap2::{MmapMut, MmapOptions};
 use std::fs::File;
 use std::io;
 
-/// The first bytes of a file in memory, shared with it.
+/// A mapping by mmap(2).
 #[derive(Debug)]
-pub(crate) struct Mapping(MmapMut);
+pub(super) struct FileMapping(MmapMut);
 
-impl Mapping {
+impl FileMapping {
     #[allow(unsafe_code)]
     pub(super) fn of_file(file: &File, len: usize) -> io::Result<Self> {
         if file.metadata()?.len() < len as u64 {
@@ -25,12 +26,18 @@ impl Mapping {
         let map = unsafe { MmapOptions::new().len(len).map_mut(file)? };
         Ok(Self(map))
     }
+}
 
-    pub(crate) fn bytes(&self) -> &[u8] {
-        &self.0
+impl Mapping for FileMapping {
+    fn len(&self) -> usize {
+        self.0.len()
     }
 
-    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.0
+    fn read(&self, at: usize, out: &mut [u8]) {
+        out.copy_from_slice(&self.0[at..at + out.len()]);
+    }
+
+    fn write(&mut self, at: usize, bytes: &[u8]) {
+        self.0[at..at + bytes.len()].copy_from_slice(bytes);
     }
 }

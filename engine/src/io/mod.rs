@@ -1,17 +1,21 @@
 //! Everything that the engine asks of the operating system, behind one small trait.
 //!
-//! Two backends: `uring` runs many syncs at once through a ring, `blocking` uses plain system calls
-//! only. Both append with `pwritev`: buffered writes through a ring are always handed to kernel
-//! workers on ext4, which is slower than writing at once.
+//! Three backends: `uring` has many syncs and journal writes under way at once through a ring,
+//! `blocking` uses plain system calls only, `sim` is a disk in memory that loses power on demand. The
+//! first two append with `pwritev`: buffered writes through a ring are always handed to kernel workers
+//! on ext4, which is slower than writing at once.
 
+mod block;
 mod blocking;
-#[cfg(test)]
-pub(crate) mod faulty;
+mod direct;
 mod mapping;
 mod probe;
+#[cfg(any(test, feature = "sim"))]
+pub(crate) mod sim;
 mod uring;
+mod write_back;
 
-pub(crate) use mapping::Mapping;
+pub(crate) use block::Block;
 pub use probe::IoMode;
 
 use std::fmt::Debug;
@@ -45,10 +49,38 @@ pub(crate) trait IoFile: Send + Sync + Debug {
     fn preallocate(&self, len: u64) -> io::Result<()>;
     /// Makes data and length durable (fdatasync).
     fn sync_data(&self) -> io::Result<()>;
+    /// Starts writing a range to the medium without waiting for it, which proves nothing
+    /// (sync_file_range).
+    fn write_back(&self, from: u64, len: u64) -> io::Result<()>;
     /// Maps the first `len` bytes for reading and writing, shared with the file.
-    fn map(&self, len: usize) -> io::Result<Mapping>;
-    /// The descriptor, for `sendfile`.
-    fn as_fd(&self) -> BorrowedFd<'_>;
+    fn map(&self, len: usize) -> io::Result<Box<dyn Mapping>>;
+    /// The descriptor, for `sendfile` and rings.
+    fn as_fd(&self) -> io::Result<BorrowedFd<'_>>;
+}
+
+/// The first bytes of a file in memory, shared with it.
+pub(crate) trait Mapping: Send + Sync + Debug {
+    /// Bytes mapped.
+    fn len(&self) -> usize;
+    /// Copies from `at` on; all of `out` must lie inside.
+    fn read(&self, at: usize, out: &mut [u8]);
+    /// Copies to `at` on; all of `bytes` must lie inside.
+    fn write(&mut self, at: usize, bytes: &[u8]);
+}
+
+/// A file that is read from the medium and written to it, past the page cache where the file system
+/// allows that. Positions, and lengths of blocks, are multiples of [`DirectFile::align_bytes`].
+pub(crate) trait DirectFile: Send + Sync + Debug {
+    /// Reads into `block` from `position` on; fewer bytes than it has only at the end of the file.
+    fn read_at(&self, block: &mut Block, position: u64) -> io::Result<usize>;
+    /// Writes the whole block; returns when it is durable.
+    fn write_at(&self, block: &Block, position: u64) -> io::Result<()>;
+    /// What positions and lengths are multiples of; a power of two.
+    fn align_bytes(&self) -> usize;
+    /// Whether what is read comes from the medium, and not from the page cache.
+    fn is_direct(&self) -> bool;
+    /// The descriptor, if a write to it is durable when it is done (O_DIRECT and O_DSYNC).
+    fn durable_fd(&self) -> Option<BorrowedFd<'_>>;
 }
 
 /// Syncs of many files under way at once.
@@ -60,9 +92,48 @@ pub(crate) trait SyncQueue: Send {
     fn wait_all(&mut self) -> Vec<(usize, io::Result<()>)>;
 }
 
+/// What a [`CommitQueue`] has done.
+#[derive(Debug)]
+pub(crate) struct Done {
+    /// As given with the operation.
+    pub(crate) token: u64,
+    pub(crate) outcome: io::Result<()>,
+    /// The block of a write, to be used again.
+    pub(crate) block: Option<Block>,
+}
+
+/// The journal's operations: durable writes and syncs, several under way at once, done in any order.
+/// Made for one thread. The caller bounds how many are under way.
+pub(crate) trait CommitQueue: Send {
+    /// Starts a durable write of `block`.
+    fn write(&mut self, token: u64, file: &Arc<dyn DirectFile>, position: u64, block: Block);
+    /// Starts an fdatasync.
+    fn sync(&mut self, token: u64, file: &Arc<dyn IoFile>);
+    /// What was done since the last call. Does not wait.
+    fn poll(&mut self) -> Vec<Done>;
+    /// Waits until something is done, or the waker was rung. May return for no reason.
+    fn wait(&mut self);
+    /// Ends a [`CommitQueue::wait`] from another thread, or the next one if none is under way.
+    fn waker(&self) -> Arc<dyn Wake>;
+}
+
+/// Wakes the thread that waits in a [`CommitQueue`].
+pub(crate) trait Wake: Send + Sync + Debug {
+    fn wake(&self);
+}
+
+/// Held for as long as a directory is this process's own.
+pub(crate) trait Locked: Send + Sync + Debug {}
+
 /// The operating system, as far as the engine needs it.
 pub(crate) trait Io: Send + Sync + Debug {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn IoFile>>;
+    /// Opens a file that exists for [`DirectFile`] I/O.
+    fn open_direct(&self, path: &Path) -> io::Result<Arc<dyn DirectFile>>;
+    /// Locks the file at `path`, which is made; `WouldBlock` if another has it locked.
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn Locked>>;
+    fn exists(&self, path: &Path) -> bool;
+    fn is_dir(&self, path: &Path) -> bool;
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Removes a directory with all that is in it.
@@ -74,6 +145,8 @@ pub(crate) trait Io: Send + Sync + Debug {
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
     /// A queue for one thread's syncs, at most `depth` at once.
     fn sync_queue(&self, depth: u32) -> io::Result<Box<dyn SyncQueue>>;
+    /// The journal's queue, at most `depth` operations at once.
+    fn commit_queue(&self, depth: u32) -> io::Result<Box<dyn CommitQueue>>;
 }
 
 /// The backend of a mode that the probe has settled.

@@ -7,7 +7,7 @@ use crate::error::AppendError;
 use crate::offset::{LeaderEpoch, Offset};
 use crate::producers::Verdict;
 use crate::segment::{Extent, Indexer, Segment};
-use crate::watermark::Durability;
+use crate::watermark::{Durability, Position};
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::sync::PoisonError;
@@ -47,14 +47,17 @@ impl Log {
         // The costly check, the CRC, is done before the lock is taken.
         let mut headers = check(batches, &config)?;
         let mut appender = self.lock_appender();
+        if let Some(failed) = self.journal.fate.failure() {
+            return Err(failed.into());
+        }
         if self.is_deleted() {
             return Err(AppendError::Deleted);
         }
-        if self.syncer.is_closed() {
+        if self.journal.fate.is_closed() {
             return Err(AppendError::Closed);
         }
-        if let Some(failed) = self.syncer.failure() {
-            return Err(failed.into());
+        if let Some(damage) = &self.quarantine {
+            return Err(damage.append_error());
         }
         let judged = |header: &BatchHeader| header.is_idempotent() && !header.is_control();
         if headers.len() > 1 && headers.iter().any(judged) {
@@ -64,9 +67,10 @@ impl Log {
             && judged(header)
             && let Verdict::Duplicate(known) = appender.producers.check(header)?
         {
+            let generation = self.watermarks.written().1;
             drop(appender);
             // The original may have asked for less than its retry does.
-            let completion = Completion::new(self, known.end_offset, durability);
+            let completion = Completion::new(self, known.end_offset, generation, durability);
             return Ok(Appended {
                 base_offset: known.base_offset,
                 end_offset: known.end_offset,
@@ -76,9 +80,11 @@ impl Log {
             });
         }
         let appended = self.append_checked(&mut appender, batches, &mut headers, &config, durability)?;
+        let generation = self.watermarks.written().1;
         drop(appender);
         let (base_offset, end_offset, leader_epoch) = appended;
-        let completion = Completion::new(self, end_offset, durability);
+        self.journal.house.appended(batches.len() as u64);
+        let completion = Completion::new(self, end_offset, generation, durability);
         Ok(Appended { base_offset, end_offset, leader_epoch, duplicate: false, completion })
     }
 
@@ -120,7 +126,8 @@ impl Log {
         extent.max_timestamp = appender.indexer.max_timestamp();
         segment.extend(extent);
         appender.next_offset = next;
-        self.watermarks.appended(next, durability);
+        let position = Position { offset: next, segment: segment.base, bytes: extent.size_bytes };
+        self.watermarks.appended(position, durability);
         Ok((base, next, appender.leader_epoch))
     }
 
@@ -134,7 +141,7 @@ impl Log {
     ) -> Result<Arc<Segment>, AppendError> {
         let segments = self.segment_list();
         let Some(active) = segments.last() else {
-            return self.roll(appender, config);
+            return self.roll(appender, config, None);
         };
         let extent = active.extent();
         let fits = extent.size_bytes + bytes <= config.segment_bytes
@@ -143,16 +150,16 @@ impl Log {
         if fits || extent.size_bytes == 0 {
             return Ok(Arc::clone(active));
         }
-        // The time index of a closed segment ends with its largest timestamp.
-        let last = appender.indexer.time();
-        let pushed = last.map_or(Ok(true), |entry| active.index.push_time(entry));
-        if let Err(err) = pushed.and_then(|_| active.index.trim()) {
-            tracing::warn!(segment = %active.path.display(), "its index was not closed: {err}");
-        }
-        self.roll(appender, config)
+        self.roll(appender, config, Some(active))
     }
 
-    fn roll(&self, appender: &mut Appender, config: &LogConfig) -> Result<Arc<Segment>, AppendError> {
+    /// Begins a new segment after the active one, if there is one.
+    fn roll(
+        &self,
+        appender: &mut Appender,
+        config: &LogConfig,
+        active: Option<&Arc<Segment>>,
+    ) -> Result<Arc<Segment>, AppendError> {
         let base = appender.next_offset;
         let created = Segment::create(&self.io, &self.dir, base, config.index_bytes_max);
         let segment = Arc::new(created.map_err(|err| {
@@ -161,6 +168,14 @@ impl Log {
         })?);
         // Set before anything in the file can be asked to be durable.
         self.dir_changed.store(true, Ordering::Release);
+        // Only now: without room for a new one the old one may go on. The time index of a closed segment ends
+        // with its largest timestamp.
+        if let Some(active) = active {
+            let pushed = appender.indexer.time().map_or(Ok(true), |entry| active.index.push_time(entry));
+            if let Err(err) = pushed.and_then(|_| active.index.trim()) {
+                tracing::warn!(segment = %active.path.display(), "its index was not closed: {err}");
+            }
+        }
         appender.indexer = Indexer::new(base, config.index_interval_bytes);
         let mut segments = self.segments.write().unwrap_or_else(PoisonError::into_inner);
         let mut list = (**segments).clone();
@@ -185,8 +200,8 @@ impl Log {
         let full = is_full(&err);
         match segment.file.truncate(extent.size_bytes) {
             Ok(()) if full => AppendError::DiskFull,
-            Ok(()) => self.syncer.fail(format!("writing to {}", segment.path.display()), err).into(),
-            Err(err) => self.syncer.fail(format!("cutting {}", segment.path.display()), err).into(),
+            Ok(()) => self.journal.fate.fail(format!("writing to {}", segment.path.display()), err).into(),
+            Err(err) => self.journal.fate.fail(format!("cutting {}", segment.path.display()), err).into(),
         }
     }
 }

@@ -1,23 +1,33 @@
 //! A log: segments in a directory, one appender at a time, any number of readers.
 
 mod append;
+#[cfg(any(test, feature = "sim"))]
+mod built;
+mod cut;
+mod files;
 mod open;
+mod prove;
 mod read;
+mod state;
 mod wait;
 
 pub use append::Appended;
-pub(crate) use open::{LogFiles, segment_base};
+pub(crate) use files::segment_base;
+pub(crate) use open::{Known, LogFiles, Quarantine};
+pub(crate) use prove::prove;
 pub use read::{ReadBound, Slice};
+pub(crate) use state::{LogState, SegmentState};
 pub use wait::{Completion, WaitError};
 
 use crate::epochs::Epochs;
 use crate::error::StoreFailed;
 use crate::io::Io;
+use crate::journal::Journal;
 use crate::offset::{LeaderEpoch, Offset};
 use crate::producers::Producers;
 use crate::segment::{Indexer, Segment};
-use crate::sync::Syncer;
-use crate::watermark::{Progress, Watermarks};
+use crate::watermark::{Progress, Range, Watermarks};
+use event_listener::{Event, Listener};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -67,18 +77,39 @@ impl Default for LogConfig {
 pub struct Log {
     pub(crate) name: String,
     pub(crate) id: LogId,
+    /// What the journal calls it; no other log of the store ever has it.
+    pub(crate) number: u64,
     pub(crate) dir: PathBuf,
     pub(crate) io: Arc<dyn Io>,
-    pub(crate) syncer: Arc<Syncer>,
+    pub(crate) journal: Arc<Journal>,
     pub(crate) watermarks: Watermarks,
     config: RwLock<LogConfig>,
     segments: RwLock<Arc<Vec<Arc<Segment>>>>,
     appender: Mutex<Appender>,
-    /// Set while the log waits for the syncing thread.
-    pub(crate) sync_queued: AtomicBool,
+    /// Set while the log waits for the journal's thread.
+    pub(crate) queued: AtomicBool,
+    /// Set while someone syncs its segments: see [`Log::begin_sync`].
+    syncing: AtomicBool,
+    sync_wanted: AtomicBool,
+    sync_ended: Event,
+    /// Held while its segments are read for the journal, and while they are cut.
+    pub(crate) reading: Mutex<()>,
     /// Set when a file was made since the directory was last synced.
     pub(crate) dir_changed: AtomicBool,
+    /// As the last checkpoint has it.
+    checkpointed: Mutex<Option<Arc<LogState>>>,
+    quarantine: Option<Quarantine>,
     deleted: AtomicBool,
+}
+
+/// Whole batches of one segment.
+#[derive(Debug)]
+pub(crate) struct Piece {
+    pub(crate) segment: Arc<Segment>,
+    pub(crate) position: u64,
+    pub(crate) len: u64,
+    pub(crate) offset: Offset,
+    pub(crate) end: Offset,
 }
 
 /// What only the one who appends touches.
@@ -89,6 +120,8 @@ struct Appender {
     epochs: Epochs,
     producers: Producers,
     indexer: Indexer,
+    /// The journal's entry that says where it was cut last.
+    cut_sequence: u64,
 }
 
 impl fmt::Debug for Log {
@@ -154,7 +187,40 @@ impl Log {
     /// A failure after which the store takes no more writes.
     #[must_use]
     pub fn failure(&self) -> Option<StoreFailed> {
-        self.syncer.failure()
+        self.journal.fate.failure()
+    }
+
+    /// To be called before segments or the directory are synced, and [`Log::end_sync`] when the outcome is
+    /// known to all. The kernel tells an error of write-back once: to one of two who sync at the same time,
+    /// and the other would believe that all is well.
+    pub(crate) fn begin_sync(&self) {
+        while self.syncing.swap(true, Ordering::AcqRel) {
+            if self.journal.pump(false) {
+                continue;
+            }
+            let listener = self.sync_ended.listen();
+            if self.syncing.load(Ordering::Acquire) {
+                listener.wait();
+            }
+        }
+    }
+
+    /// As [`Log::begin_sync`], without waiting: if another syncs, the log is asked for again when that ends.
+    pub(crate) fn try_begin_sync(&self) -> bool {
+        if !self.syncing.swap(true, Ordering::AcqRel) {
+            return true;
+        }
+        self.sync_wanted.store(true, Ordering::Release);
+        // It may have ended between the two.
+        !self.syncing.swap(true, Ordering::AcqRel)
+    }
+
+    pub(crate) fn end_sync(self: &Arc<Self>) {
+        self.syncing.store(false, Ordering::Release);
+        self.sync_ended.notify(usize::MAX);
+        if self.sync_wanted.swap(false, Ordering::AcqRel) {
+            self.journal.request(self);
+        }
     }
 
     /// Waits for an append that is under way.
@@ -170,6 +236,30 @@ impl Log {
             segment.index.retire();
         }
         self.watermarks.wake_all();
+    }
+
+    /// The places of a range in the segments, in order.
+    pub(crate) fn pieces(&self, range: &Range) -> Vec<Piece> {
+        let mut pieces = Vec::with_capacity(1);
+        for segment in self.segment_list().iter() {
+            if segment.base < range.from.segment || segment.base > range.to.segment {
+                continue;
+            }
+            let first = segment.base == range.from.segment;
+            let (position, offset) =
+                if first { (range.from.bytes, range.from.offset) } else { (0, segment.base) };
+            let (bytes, end) = if segment.base == range.to.segment {
+                (range.to.bytes, range.to.offset)
+            } else {
+                let extent = segment.extent();
+                (extent.size_bytes, extent.end)
+            };
+            if position < bytes {
+                let segment = Arc::clone(segment);
+                pieces.push(Piece { segment, position, len: bytes - position, offset, end });
+            }
+        }
+        pieces
     }
 
     pub(crate) fn segment_list(&self) -> Arc<Vec<Arc<Segment>>> {

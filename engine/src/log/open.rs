@@ -1,41 +1,78 @@
-//! Opening a log: every batch is looked at, producers and epochs are built from them, indexes are
-//! repaired, and a torn tail is cut.
+//! Opening a log. What a checkpoint knows is taken over; what comes after it is looked at batch by batch:
+//! producers and epochs are built from it, indexes are made anew, a torn tail is cut. What had become
+//! durable and is damaged puts the log into quarantine.
 
-use super::{Appender, Log, LogConfig, LogId};
+use super::files::{RENEWED, adopt_segment, cut_damage, remove_segment, segment_base, unused};
+use super::{Appender, Log, LogConfig, LogId, LogState, SegmentState};
 use crate::batch::BatchError;
 use crate::epochs::{self, Epochs};
-use crate::error::OpenError;
+use crate::error::{AppendError, CutError, OpenError};
 use crate::index::{IndexEntries, SegmentIndex};
-use crate::io::{Io, IoFile, OpenMode, read_file};
+use crate::io::{Io, OpenMode, read_file};
+use crate::journal::Journal;
 use crate::offset::{LeaderEpoch, Offset};
 use crate::producers::Producers;
 use crate::scan::{Damage, Scanner};
 use crate::segment::{Extent, Indexer, Segment, stem};
-use crate::sync::Syncer;
-use crate::watermark::Watermarks;
-use std::io::{self, ErrorKind, IoSlice};
+use crate::watermark::{Position, Watermarks};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, RwLock};
 
-/// Bytes copied at a time when damaged bytes are set aside.
-const COPY_BYTES: usize = 1 << 20;
+/// What is known of a log before its files are looked at.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Known {
+    /// As the checkpoint has it, if that still holds.
+    pub(crate) state: Option<Arc<LogState>>,
+    /// Everything before must be there.
+    pub(crate) durable: Offset,
+    /// Log start and base of the first segment, if they moved since the checkpoint.
+    pub(crate) start: Option<(Offset, Offset)>,
+    /// Where it was about to be cut.
+    pub(crate) cut_to: Option<Offset>,
+    pub(crate) cut_sequence: u64,
+    /// Of a store or a log that was not made by this version: it may start anywhere.
+    pub(crate) start_unknown: bool,
+    /// After a clean stop nothing is checked that the checkpoint knows.
+    pub(crate) clean: bool,
+}
 
-/// What a copy of a segment is called until it takes its place.
-const RENEWED: &str = "log.renewed";
+/// Damage to what was durable. Nothing is changed in such a log, and nothing appended to it.
+#[derive(Clone, Debug)]
+pub(crate) struct Quarantine {
+    pub(crate) file: PathBuf,
+    pub(crate) position: u64,
+    pub(crate) reason: String,
+    pub(crate) durable: Offset,
+}
+
+impl Quarantine {
+    pub(crate) fn append_error(&self) -> AppendError {
+        let Self { file, position, reason, .. } = self.clone();
+        AppendError::Quarantined { file, position, reason }
+    }
+
+    pub(crate) fn cut_error(&self) -> CutError {
+        let Self { file, position, reason, .. } = self.clone();
+        CutError::Quarantined { file, position, reason }
+    }
+}
 
 /// What the files of a log hold, before it is put to use.
 pub(crate) struct LogFiles {
-    dir: PathBuf,
-    segments: Vec<Arc<Segment>>,
+    pub(super) dir: PathBuf,
+    pub(super) segments: Vec<Arc<Segment>>,
     start: Offset,
     end: Offset,
     epochs: Epochs,
     producers: Producers,
     indexer: Indexer,
+    cut_sequence: u64,
     cut: bool,
-    /// Where what could not be proven to be on the medium begins.
-    unproven_from: Option<Offset>,
+    /// Up to here a checkpoint proved that everything is on the medium.
+    pub(super) proven: Position,
+    pub(super) quarantine: Option<Quarantine>,
 }
 
 /// What one segment's scan found.
@@ -43,7 +80,14 @@ struct Scanned {
     extent: Extent,
     entries: IndexEntries,
     indexer: Indexer,
-    damage: Option<Damage>,
+    stop: Option<Stop>,
+}
+
+/// Why a scan ended before the file did.
+enum Stop {
+    Damage(Damage),
+    /// From here on it was to be cut.
+    Cut(u64),
 }
 
 impl LogFiles {
@@ -57,20 +101,19 @@ impl LogFiles {
             epochs: Epochs::default(),
             producers: Producers::new(config.producers_max),
             indexer: Indexer::new(Offset::ZERO, config.index_interval_bytes),
+            cut_sequence: 0,
             cut: false,
-            unproven_from: None,
+            proven: Position::default(),
+            quarantine: None,
         }
     }
 
-    /// Reads a log's directory. After an unclean stop, `durable` tells how far it was proven to be on the
-    /// medium: every CRC is checked, and what lies beyond is copied to a new file and synced, so that
-    /// whatever is served afterwards is on the medium. (After a failed write-back the page cache holds
-    /// pages that look clean and valid and are not on disk; a sync alone would not write them.)
+    /// Reads a log's directory.
     pub(crate) fn open(
         io: &Arc<dyn Io>,
         dir: PathBuf,
         config: &LogConfig,
-        durable: Option<Offset>,
+        known: &Known,
     ) -> Result<Self, OpenError> {
         let names = io.list(&dir).map_err(OpenError::io("listed", &dir))?;
         for name in names.iter().filter(|name| name.ends_with(RENEWED)) {
@@ -79,31 +122,146 @@ impl LogFiles {
         }
         let mut bases: Vec<Offset> = names.iter().filter_map(|name| segment_base(name)).collect();
         bases.sort_unstable();
-        let mut log = Self::empty(dir, config);
-        if let Some(first) = bases.first() {
-            (log.start, log.end) = (*first, *first);
-        }
-        for (at, base) in bases.iter().enumerate() {
-            let path = stem(&log.dir, *base).with_extension("log");
-            if *base != log.end {
-                log.set_aside(io, &bases[at..]).map_err(OpenError::io("set aside", &path))?;
-                log.cut = true;
-                break;
+        let first = known.start.map(|(_, first)| first);
+        let first = first.max(known.state.as_ref().and_then(|state| Some(state.segments.first()?.base)));
+        if let Some(first) = first {
+            // The start moved on, and a crash brought back what lies before it.
+            for base in bases.iter().filter(|base| **base < first) {
+                remove_segment(&**io, &dir, *base).map_err(OpenError::io("cleared of old segments", &dir))?;
             }
-            let last = at + 1 == bases.len();
-            let damaged =
-                log.open_segment(io, *base, config, durable, last).map_err(OpenError::io("read", &path))?;
-            log.cut |= damaged;
-            if damaged && !last {
-                log.set_aside(io, &bases[at + 1..]).map_err(OpenError::io("set aside", &path))?;
-                break;
-            }
+            bases.retain(|base| *base >= first);
         }
-        log.check_epochs(io).map_err(OpenError::io("written", log.dir.join(epochs::FILE)))?;
-        if durable.is_some() || log.cut {
-            io.sync_dir(&log.dir).map_err(OpenError::io("synced", &log.dir))?;
+        let adopted =
+            known.state.as_ref().map(|state| Self::adopt(io, &dir, config, state, &bases, known.clean));
+        let mut log = match adopted.transpose().map_err(OpenError::io("read", &dir))?.flatten() {
+            Some(log) => log,
+            None => {
+                let mut log = Self::empty(dir, config);
+                let start = known.state.as_ref().map_or(Offset::ZERO, |state| state.start);
+                // A first segment that is missing was lost, unless the start moved on.
+                let begin = if known.start_unknown { bases.first().copied() } else { first };
+                log.end = begin.unwrap_or(start);
+                log.start = log.end.max(start);
+                log
+            }
+        };
+        log.cut_sequence = known.cut_sequence;
+        if let Some((start, _)) = known.start {
+            log.start = log.start.max(start);
+        }
+        if let Some(first) = log.segments.first() {
+            log.epochs.start_at(first.base);
+        }
+        let have = log.segments.len();
+        log.scan_rest(io, config, known, &bases[have.saturating_sub(1).min(bases.len())..])?;
+        if log.end < known.durable && log.quarantine.is_none() {
+            let file = log.segments.last().map_or(log.dir.clone(), |segment| segment.path.clone());
+            let position = log.segments.last().map_or(0, |segment| segment.extent().size_bytes);
+            let reason = format!("the log ends at offset {}, and {} was durable", log.end, known.durable);
+            log.quarantine(Quarantine { file, position, reason, durable: known.durable });
+        }
+        log.start = log.start.min(log.end);
+        if log.quarantine.is_none() {
+            log.check_epochs(io).map_err(OpenError::io("written", log.dir.join(epochs::FILE)))?;
         }
         Ok(log)
+    }
+
+    /// Takes over what a checkpoint knows, without reading it. Nothing if the files disagree: then all of
+    /// the log is looked at.
+    fn adopt(
+        io: &Arc<dyn Io>,
+        dir: &Path,
+        config: &LogConfig,
+        state: &LogState,
+        bases: &[Offset],
+        clean: bool,
+    ) -> io::Result<Option<Self>> {
+        let mut log = Self::empty(dir.to_owned(), config);
+        let known: Vec<Offset> = state.segments.iter().map(|segment| segment.base).collect();
+        let kept: Vec<Offset> = bases.iter().copied().take(known.len()).collect();
+        let first = bases.first().copied().unwrap_or_default();
+        if state.end.segment < first {
+            return Ok(None); // all of it was removed since
+        }
+        // The start may have moved on since.
+        let since: Vec<_> = known.into_iter().filter(|base| *base >= first).collect();
+        if kept.len() < since.len() || kept[..since.len()] != since[..] {
+            return Ok(None);
+        }
+        let last = state.segments.last();
+        for segment in state.segments.iter().filter(|segment| segment.base >= first) {
+            let sealed = last.is_some_and(|last| last.base != segment.base);
+            let Some(opened) = adopt_segment(io, dir, config, segment, sealed, clean)? else {
+                return Ok(None);
+            };
+            log.segments.push(Arc::new(opened));
+        }
+        (log.start, log.end, log.proven) = (state.start, state.end.offset, state.end);
+        log.epochs = state.epochs.clone();
+        log.producers.restore(&state.producers);
+        log.indexer = Indexer::restored(
+            last.map_or(state.end.offset, |last| last.base),
+            config.index_interval_bytes,
+            state.indexer,
+            last.and_then(|last| last.max_timestamp),
+        );
+        Ok(Some(log))
+    }
+
+    /// Looks at what comes after what was adopted: the rest of its last segment, and further ones.
+    fn scan_rest(
+        &mut self,
+        io: &Arc<dyn Io>,
+        config: &LogConfig,
+        known: &Known,
+        bases: &[Offset],
+    ) -> Result<(), OpenError> {
+        for (at, base) in bases.iter().enumerate() {
+            let path = stem(&self.dir, *base).with_extension("log");
+            let read = OpenError::io("read", &path);
+            let resumed = self.segments.last().is_some_and(|last| last.base == *base);
+            if *base != self.end && !resumed {
+                if self.end < known.durable {
+                    return Ok(()); // said by the caller
+                }
+                self.set_aside(io, &bases[at..]).map_err(OpenError::io("set aside", &path))?;
+                return Ok(());
+            }
+            let last = at + 1 == bases.len();
+            let from = if resumed { self.segments.pop() } else { None };
+            if let Some(before) = self.segments.last().filter(|_| !resumed) {
+                // The time index of a closed segment ends with its largest timestamp.
+                let entry = self.indexer.time();
+                entry
+                    .map_or(Ok(true), |entry| before.index.push_time(entry))
+                    .map_err(OpenError::io("indexed", &path))?;
+                before.index.trim().map_err(OpenError::io("indexed", &path))?;
+            }
+            match self.open_segment(io, *base, config, known, from, last).map_err(read)? {
+                None => {}
+                Some(Stop::Cut(_)) => {
+                    for base in bases[at + 1..].iter().rev() {
+                        remove_segment(&**io, &self.dir, *base).map_err(OpenError::io("cut", &path))?;
+                    }
+                    return Ok(());
+                }
+                Some(Stop::Damage(_)) if self.quarantine.is_some() => return Ok(()),
+                Some(Stop::Damage(_)) => {
+                    if !last {
+                        self.set_aside(io, &bases[at + 1..]).map_err(OpenError::io("set aside", &path))?;
+                    }
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn quarantine(&mut self, damage: Quarantine) {
+        tracing::error!(file = %damage.file.display(), position = damage.position,
+            "what was durable is damaged: {}; the log is read up to there and takes no appends", damage.reason);
+        self.quarantine = Some(damage);
     }
 
     /// Whether something that was there is not kept.
@@ -111,101 +269,109 @@ impl LogFiles {
         self.cut
     }
 
-    /// The end of what was proven to be on the medium.
-    pub(crate) fn proven_end(&self) -> Offset {
-        self.unproven_from.unwrap_or(self.end)
-    }
-
     /// The largest epoch of any batch.
     pub(crate) fn latest_epoch(&self) -> Option<LeaderEpoch> {
         self.epochs.latest()
     }
 
-    /// Says whether the segment was damaged and cut.
+    /// Looks at a segment, or at what comes after the part of it that is known.
     fn open_segment(
         &mut self,
         io: &Arc<dyn Io>,
         base: Offset,
         config: &LogConfig,
-        durable: Option<Offset>,
+        known: &Known,
+        resumed: Option<Arc<Segment>>,
         last: bool,
-    ) -> io::Result<bool> {
+    ) -> io::Result<Option<Stop>> {
         let stem = stem(&self.dir, base);
         let path = stem.with_extension("log");
-        let mut file = io.open(&path, OpenMode::Existing)?;
-        let size_bytes = file.len()?;
-        let scan = match durable {
-            None => Scanner::headers(&*file, 0, size_bytes),
-            Some(_) => Scanner::checked(&*file, 0, size_bytes),
+        let begun = resumed.map(|segment| (segment.extent(), segment));
+        let file = match &begun {
+            Some((_, segment)) => Arc::clone(&segment.file),
+            None => io.open(&path, OpenMode::Existing)?,
         };
-        let mut scanned = self.scan(scan, base, config)?;
-        let damaged = scanned.damage.is_some();
-        if let Some(damage) = &scanned.damage {
-            // Zeros and a batch cut short at the end are what a crash leaves; anything else may be
-            // worth a look by a person.
-            let torn = last && matches!(damage.reason, BatchError::Incomplete { .. });
-            if !torn {
-                let aside = unused(&path, &format!("log.damaged-at-{}", damage.position));
-                copy_range(&**io, &path, damage.position, size_bytes, &aside)?;
-                tracing::error!(segment = %path.display(), position = damage.position, kept = %aside.display(),
-                    "the log is damaged: {}; what follows was set aside", damage.reason);
-            } else {
-                tracing::warn!(segment = %path.display(), position = damage.position,
-                    bytes = size_bytes - damage.position, "a torn tail was cut: {}", damage.reason);
+        let size_bytes = file.len()?;
+        if let Some((extent, segment)) = &begun
+            && extent.size_bytes == size_bytes
+            && known.cut_to.is_none()
+            && last
+        {
+            self.segments.push(Arc::clone(segment));
+            return Ok(None);
+        }
+        let extent =
+            begun.as_ref().map_or(Extent { size_bytes: 0, end: base, max_timestamp: None }, |one| one.0);
+        let indexer = match &begun {
+            Some(_) => self.indexer.clone(),
+            None => Indexer::new(base, config.index_interval_bytes),
+        };
+        // What no checkpoint knows after a clean stop is of a store that made none.
+        let scan = match known.clean && known.state.is_none() {
+            true => Scanner::headers(&*file, extent.size_bytes, size_bytes),
+            false => Scanner::checked(&*file, extent.size_bytes, size_bytes),
+        };
+        let scanned = self.scan(scan, extent, indexer, known.cut_to)?;
+        match &scanned.stop {
+            Some(Stop::Damage(damage)) if scanned.extent.end < known.durable => {
+                let (file, position) = (path.clone(), damage.position);
+                let reason = damage.reason.to_string();
+                self.quarantine(Quarantine { file, position, reason, durable: known.durable });
             }
-            file.truncate(damage.position)?;
+            Some(Stop::Damage(damage)) => {
+                self.cut = true;
+                cut_damage(&**io, &*file, &path, damage, size_bytes, last)?;
+            }
+            Some(Stop::Cut(position)) => file.truncate(*position)?,
+            None => {}
         }
-        if !last {
-            scanned.entries.times.extend(scanned.indexer.time());
-        }
-        let index = SegmentIndex::open(io, &stem, config.index_bytes_max)?;
-        if index.repair(&scanned.entries)? {
-            tracing::debug!(segment = %path.display(), "its indexes were rebuilt");
-        }
-        if durable.is_some() || damaged {
-            file.sync_data()?;
-        }
-        if durable.is_some_and(|durable| durable < scanned.extent.end) {
-            match renew(&**io, &path, scanned.extent.size_bytes) {
-                Ok(renewed) => file = renewed,
-                Err(err) if matches!(err.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
-                    self.unproven_from.get_or_insert(base);
-                    tracing::warn!(segment = %path.display(),
-                        "no room for a copy to prove that it is on the medium; it was only synced: {err}");
+        let segment = match begun {
+            Some((_, segment)) => {
+                segment.index.add(&scanned.entries)?;
+                segment.extend(scanned.extent);
+                segment
+            }
+            None => {
+                let index = SegmentIndex::open(io, &stem, config.index_bytes_max)?;
+                if index.repair(&scanned.entries)? {
+                    tracing::debug!(segment = %path.display(), "its indexes were rebuilt");
                 }
-                Err(err) => return Err(err),
+                Arc::new(Segment::with(base, path, file, index, scanned.extent))
             }
-        }
+        };
         self.end = scanned.extent.end;
         self.indexer = scanned.indexer;
-        self.segments.push(Arc::new(Segment::with(base, path, file, index, scanned.extent)));
-        Ok(damaged)
+        self.segments.push(segment);
+        Ok(scanned.stop)
     }
 
-    fn scan(&mut self, mut scan: Scanner<'_>, base: Offset, config: &LogConfig) -> io::Result<Scanned> {
-        let mut indexer = Indexer::new(base, config.index_interval_bytes);
+    fn scan(
+        &mut self,
+        mut scan: Scanner<'_>,
+        mut extent: Extent,
+        mut indexer: Indexer,
+        cut_to: Option<Offset>,
+    ) -> io::Result<Scanned> {
         let mut entries = IndexEntries::default();
-        let mut extent = Extent { size_bytes: 0, end: base, max_timestamp: None };
-        let mut damage = None;
+        let mut stop = None;
         while let Some(step) = scan.step()? {
             let (position, header) = match step {
                 Ok(found) => found,
                 Err(found) => {
-                    damage = Some(found);
+                    stop = Some(Stop::Damage(found));
                     break;
                 }
             };
             // A batch can be whole and yet not belong here: an older one under a newer file.
             let epoch_falls = self.epochs.latest().is_some_and(|latest| header.leader_epoch < latest);
             if header.base_offset != extent.end || epoch_falls {
-                damage = Some(Damage {
-                    position,
-                    reason: BatchError::Misplaced {
-                        base_offset: header.base_offset,
-                        expected: extent.end,
-                        leader_epoch: header.leader_epoch,
-                    },
-                });
+                let (base_offset, leader_epoch) = (header.base_offset, header.leader_epoch);
+                let reason = BatchError::Misplaced { base_offset, expected: extent.end, leader_epoch };
+                stop = Some(Stop::Damage(Damage { position, reason }));
+                break;
+            }
+            if cut_to.is_some_and(|cut_to| header.base_offset >= cut_to) {
+                stop = Some(Stop::Cut(position));
                 break;
             }
             let (offset, time) = indexer.batch(&header, position);
@@ -217,18 +383,19 @@ impl LogFiles {
             extent.end = header.end_offset();
         }
         extent.max_timestamp = indexer.max_timestamp();
-        Ok(Scanned { extent, entries, indexer, damage })
+        Ok(Scanned { extent, entries, indexer, stop })
     }
 
     /// Renames segments that do not follow on what precedes them; nothing is deleted.
-    fn set_aside(&self, io: &Arc<dyn Io>, bases: &[Offset]) -> io::Result<()> {
+    fn set_aside(&mut self, io: &Arc<dyn Io>, bases: &[Offset]) -> io::Result<()> {
         for base in bases {
             let path = stem(&self.dir, *base).with_extension("log");
-            let aside = unused(&path, "log.set-aside");
+            let aside = unused(&**io, &path, "log.set-aside");
             io.rename(&path, &aside)?;
             tracing::error!(segment = %path.display(), kept = %aside.display(),
                 "the segment does not follow on the one before; it was set aside");
         }
+        self.cut = true;
         io.sync_dir(&self.dir)
     }
 
@@ -243,24 +410,46 @@ impl LogFiles {
         self.epochs.save(&**io, &self.dir)
     }
 
+    fn end_position(&self) -> Position {
+        let last = self.segments.last();
+        let (segment, bytes) = last.map_or((self.end, 0), |last| (last.base, last.extent().size_bytes));
+        Position { offset: self.end, segment, bytes }
+    }
+
+    /// For a checkpoint.
+    pub(crate) fn state(&self, number: u64) -> LogState {
+        LogState {
+            number,
+            start: self.start,
+            end: self.end_position(),
+            durable: self.quarantine.as_ref().map_or(self.end, |damage| damage.durable),
+            cut_sequence: self.cut_sequence,
+            epochs: self.epochs.clone(),
+            indexer: self.indexer.state(),
+            segments: self.segments.iter().map(|segment| SegmentState::of(segment)).collect(),
+            producers: self.producers.states(),
+        }
+    }
+
     /// The log, ready for use.
     pub(crate) fn into_log(
         self,
-        name: String,
-        id: LogId,
+        (name, number, id): (String, u64, LogId),
         config: LogConfig,
         leader_epoch: LeaderEpoch,
         io: Arc<dyn Io>,
-        syncer: Arc<Syncer>,
+        journal: Arc<Journal>,
     ) -> Log {
         let leader_epoch = self.epochs.latest().map_or(leader_epoch, |latest| latest.max(leader_epoch));
+        let end = self.end_position();
         Log {
             name,
             id,
+            number,
             dir: self.dir,
             io,
-            syncer,
-            watermarks: Watermarks::recovered(self.start, self.end),
+            journal,
+            watermarks: Watermarks::recovered(self.start, end),
             config: RwLock::new(config),
             segments: RwLock::new(Arc::new(self.segments)),
             appender: Mutex::new(Appender {
@@ -269,58 +458,17 @@ impl LogFiles {
                 epochs: self.epochs,
                 producers: self.producers,
                 indexer: self.indexer,
+                cut_sequence: self.cut_sequence,
             }),
-            sync_queued: AtomicBool::new(false),
+            queued: AtomicBool::new(false),
+            syncing: AtomicBool::new(false),
+            sync_wanted: AtomicBool::new(false),
+            sync_ended: event_listener::Event::new(),
+            reading: Mutex::new(()),
             dir_changed: AtomicBool::new(false),
+            checkpointed: Mutex::new(None),
+            quarantine: self.quarantine,
             deleted: AtomicBool::new(false),
         }
     }
-}
-
-/// The base offset in a segment's file name.
-pub(crate) fn segment_base(name: &str) -> Option<Offset> {
-    let digits = name.strip_suffix(".log").filter(|digits| digits.len() == 20)?;
-    digits.parse().ok().map(Offset)
-}
-
-/// A name beside `path` that no file has: what was set aside before is kept, too.
-fn unused(path: &Path, ending: &str) -> PathBuf {
-    let first = path.with_extension(ending);
-    let numbered = (1..).map(|n| path.with_extension(format!("{ending}-{n}")));
-    std::iter::once(first.clone()).chain(numbered).find(|name| !name.exists()).unwrap_or(first)
-}
-
-/// Replaces a file by a copy of its first `size_bytes`, durably, and opens that.
-///
-/// Writing again in place is not enough. After a failed write-back ext4 holds pages and block
-/// mappings that look whole: a second write goes to the blocks and the file still reads as zeros after
-/// the next mount, since the extent was never marked as written. A new file has nothing to look back on.
-fn renew(io: &dyn Io, path: &Path, size_bytes: u64) -> io::Result<Arc<dyn IoFile>> {
-    let copy = path.with_extension(RENEWED);
-    let copied = copy_range(io, path, 0, size_bytes, &copy);
-    if let Err(err) = copied {
-        // It is read from the old file then, as it was before.
-        let _ = io.remove(&copy);
-        return Err(err);
-    }
-    io.rename(&copy, path)?;
-    io.open(path, OpenMode::Existing)
-}
-
-fn copy_range(io: &dyn Io, from: &Path, start: u64, end: u64, to: &Path) -> io::Result<()> {
-    let source = io.open(from, OpenMode::ReadOnly)?;
-    let target = io.open(to, OpenMode::Any)?;
-    target.truncate(0)?;
-    let mut buffer = vec![0; COPY_BYTES];
-    let mut at = start;
-    while at < end {
-        let want = COPY_BYTES.min(usize::try_from(end - at).unwrap_or(COPY_BYTES));
-        let read = source.read_at(&mut buffer[..want], at)?;
-        if read == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        target.write_at(&[IoSlice::new(&buffer[..read])], at - start)?;
-        at += read as u64;
-    }
-    target.sync_data()
 }

@@ -53,7 +53,7 @@ impl Slice {
         }
         let mut at = i64::try_from(self.position + done).map_err(|_| io::ErrorKind::InvalidInput)?;
         let count = usize::try_from(left).unwrap_or(usize::MAX);
-        match sendfile64(socket, self.segment.file.as_fd(), Some(&mut at), count)? {
+        match sendfile64(socket, self.segment.file.as_fd()?, Some(&mut at), count)? {
             0 => Err(io::ErrorKind::UnexpectedEof.into()),
             sent => Ok(sent as u64),
         }

@@ -3,7 +3,7 @@
 use super::Log;
 use crate::error::StoreFailed;
 use crate::offset::Offset;
-use crate::watermark::Durability;
+use crate::watermark::{Durability, Standing};
 use event_listener::{Event, Listener};
 use std::sync::Arc;
 use thiserror::Error;
@@ -18,6 +18,9 @@ pub enum WaitError {
     /// The log was deleted.
     #[error("the log was deleted")]
     Deleted,
+    /// The log was cut before the records became durable; they are gone.
+    #[error("the log was truncated before the append was durable")]
+    Truncated,
     /// The store was dropped; what was appended may not be durable.
     #[error("the store was closed before the append was durable")]
     Closed,
@@ -28,15 +31,16 @@ pub enum WaitError {
 #[must_use = "an append that asked for durability is not durable before its completion is done"]
 pub struct Completion {
     log: Arc<Log>,
-    durable_to: Option<Offset>,
+    /// Where it ends, and the generation of the watermarks that this end belongs to.
+    durable_to: Option<(Offset, u64)>,
 }
 
 impl Completion {
-    pub(super) fn new(log: &Arc<Log>, end: Offset, durability: Durability) -> Self {
-        let durable_to = (durability == Durability::Durable).then_some(end);
+    pub(super) fn new(log: &Arc<Log>, end: Offset, generation: u64, durability: Durability) -> Self {
+        let durable_to = (durability == Durability::Durable).then_some((end, generation));
         let completion = Self { log: Arc::clone(log), durable_to };
         if completion.outcome().is_none() {
-            log.syncer.request(log);
+            log.journal.request(log);
         }
         completion
     }
@@ -44,9 +48,11 @@ impl Completion {
     /// The outcome, if it is known already.
     #[must_use]
     pub fn outcome(&self) -> Option<Result<(), WaitError>> {
-        let Some(end) = self.durable_to else { return Some(Ok(())) };
-        if self.log.progress().durable >= end {
-            return Some(Ok(()));
+        let Some((end, generation)) = self.durable_to else { return Some(Ok(())) };
+        match self.log.watermarks.standing(end, generation) {
+            Standing::Durable => return Some(Ok(())),
+            Standing::Cut => return Some(Err(WaitError::Truncated)),
+            Standing::Pending => {}
         }
         // In this order: what a failure follows may have become durable before it.
         if let Some(failed) = self.log.failure() {
@@ -55,7 +61,7 @@ impl Completion {
         if self.log.is_deleted() {
             return Some(Err(WaitError::Deleted));
         }
-        self.log.syncer.has_ended().then_some(Err(WaitError::Closed))
+        self.log.journal.fate.has_ended().then_some(Err(WaitError::Closed))
     }
 
     /// Blocks the thread until the outcome is known.
@@ -66,6 +72,9 @@ impl Completion {
         loop {
             if let Some(outcome) = self.outcome() {
                 return outcome;
+            }
+            if self.log.journal.pump(true) {
+                continue;
             }
             let listener = self.log.watermarks.durable_moved.listen();
             if let Some(outcome) = self.outcome() {
@@ -85,11 +94,6 @@ impl Completion {
 }
 
 impl Log {
-    /// A completion for all that is in the log now.
-    pub(crate) fn complete(self: &Arc<Self>, durability: Durability) -> Completion {
-        Completion::new(self, self.progress().written, durability)
-    }
-
     /// Waits until more than `end` may be read. Returns at once if so, and when the log is deleted.
     pub async fn visible_beyond(&self, end: Offset) {
         let moved = || (self.progress().visible > end || self.is_deleted()).then_some(());

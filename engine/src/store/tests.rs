@@ -1,23 +1,34 @@
-//! What is promised when the medium fails, and that nothing is promised before it has the data.
+//! What is promised when the medium fails or loses power, and that nothing is promised before it has the
+//! data. On the simulated disk.
 
 use super::*;
 use crate::error::AppendError;
-use crate::io::faulty::{Fault, FaultyIo};
 use crate::log::{ReadBound, WaitError};
-use crate::offset::Offset;
 use crate::record::BatchBuilder;
-use nix::libc::{EIO, ENOSPC};
-use std::os::unix::fs::MetadataExt;
+use crate::sim::{self, Disk, Faults};
+use crate::watermark::Durability;
 
-fn open(dir: &Path, io: &FaultyIo) -> Store {
+fn config() -> StoreConfig {
     let log = LogConfig { segment_bytes: 1000, index_interval_bytes: 100, ..LogConfig::default() };
-    let config = StoreConfig { log, ..StoreConfig::default() };
-    Store::open_with(dir.to_owned(), config, IoMode::Blocking, Arc::new(io.clone())).unwrap()
+    StoreConfig {
+        log,
+        journal_file_bytes: 16 << 10,
+        journal_files_max: 2,
+        journal_range_bytes_max: 1000,
+        ..StoreConfig::default()
+    }
 }
 
-fn log(store: &Store) -> Arc<Log> {
-    let config = LogConfig { segment_bytes: 1000, index_interval_bytes: 100, ..LogConfig::default() };
-    store.create_log("t-0", LogId([1; 16]), config).unwrap()
+fn dir() -> &'static Path {
+    Path::new("/data")
+}
+
+fn open(disk: &Disk) -> Store {
+    sim::open(disk, dir(), config()).unwrap()
+}
+
+fn create(store: &Store, name: &str) -> Arc<Log> {
+    store.create_log(name, LogId([1; 16]), config().log).unwrap()
 }
 
 fn batch() -> Vec<u8> {
@@ -26,234 +37,290 @@ fn batch() -> Vec<u8> {
     builder.finish().unwrap()
 }
 
-/// Whether the loss of power now would leave every byte of the log.
-fn survives(log: &Log, io: &FaultyIo) -> bool {
-    let segments = log.segment_list();
-    segments.iter().all(|segment| io.survives(&segment.path, segment.extent().size_bytes))
-}
-
-#[test]
-fn durable_means_that_bytes_and_names_survive_the_loss_of_power() {
-    let (dir, io) = (tempfile::tempdir().unwrap(), FaultyIo::default());
-    let store = open(dir.path(), &io);
-    let log = log(&store);
-    for n in 0..40 {
-        // acks=1 batches in between must become durable with what follows them.
-        log.append(&mut batch(), Durability::Written).unwrap();
-        log.append(&mut batch(), Durability::Durable).unwrap().completion.wait().unwrap();
-        assert!(survives(&log, &io), "round {n}");
-        assert!(io.survives(&dir.path().join("t-0/partition.metadata"), 1));
-        assert!(io.survives(&dir.path().join("ringmain-store"), 1));
-        assert!(io.names_survive(dir.path(), "t-0"), "the log's own name");
-    }
-    assert!(log.segment_list().len() > 5);
+fn written(log: &Arc<Log>) {
     log.append(&mut batch(), Durability::Written).unwrap();
-    assert!(!survives(&log, &io), "the check itself can fail");
-    store.close().unwrap();
-    assert!(survives(&log, &io), "a clean stop leaves everything durable");
-    assert!(io.survives(&dir.path().join("clean-shutdown"), 0));
+}
+
+fn durable(log: &Arc<Log>) {
+    log.append(&mut batch(), Durability::Durable).unwrap().completion.wait().unwrap();
+}
+
+/// Gives the store its first journal file, without which segments are synced.
+fn with_journal(store: &Store) {
+    store.core().journal.house.want_file();
+    while sim::step_checkpoint(store) {}
+    while sim::step_journal(store) {}
 }
 
 #[test]
-fn what_an_unclean_start_serves_is_on_the_medium() {
-    let (dir, io) = (tempfile::tempdir().unwrap(), FaultyIo::default());
-    let store = open(dir.path(), &io);
-    let log = log(&store);
-    for _ in 0..20 {
-        log.append(&mut batch(), Durability::Written).unwrap();
-    }
-    let inode = |segment: &crate::segment::Segment| std::fs::metadata(&segment.path).unwrap().ino();
-    let before: Vec<_> = log.segment_list().iter().map(|segment| inode(segment)).collect();
-    drop((store, log));
-    let io = FaultyIo::default();
-    let store = open(dir.path(), &io);
-    let log = store.log("t-0").unwrap();
-    assert!(log.segment_list().iter().zip(before).all(|(segment, before)| inode(segment) != before));
-    assert_eq!(log.progress().durable, Offset(20));
-    assert!(survives(&log, &io));
-    let version = dir.path().join("ringmain-store");
-    assert!(io.survives(&version, std::fs::metadata(&version).unwrap().len()), "the raised epoch");
-    for segment in log.segment_list().iter() {
-        let size_bytes = segment.extent().size_bytes;
-        assert_eq!(
-            io.written_bytes(&segment.path),
-            size_bytes,
-            "a sync alone may find clean pages and write nothing"
-        );
-    }
-}
-
-#[test]
-fn what_was_proven_before_is_not_written_again_after_a_crash() {
-    for clean in [true, false] {
-        let (dir, io) = (tempfile::tempdir().unwrap(), FaultyIo::default());
-        let store = open(dir.path(), &io);
-        let first = log(&store);
-        for _ in 0..20 {
-            first.append(&mut batch(), Durability::Written).unwrap();
+fn durable_means_that_it_survives_the_loss_of_power() {
+    for journal in [false, true] {
+        for appends in 1..30 {
+            let disk = Disk::new(appends);
+            let store = open(&disk);
+            if journal {
+                with_journal(&store);
+            }
+            let log = create(&store, "t-0");
+            for _ in 0..appends {
+                // Batches that ask for less must become durable with what follows them.
+                written(&log);
+                durable(&log);
+            }
+            let end = log.progress().durable;
+            assert_eq!(end, Offset(2 * appends.cast_signed()));
+            written(&log);
+            drop((store, log));
+            disk.power_loss();
+            let store = open(&disk);
+            let log = store.log("t-0").unwrap();
+            assert!(log.progress().written >= end, "{appends} appends, journal {journal}");
+            sim::check_log(&log).unwrap();
         }
-        if clean {
-            store.close().unwrap();
-        }
-        drop((store, first));
-        // A start that proves all there is, then a crash with one batch more.
-        let store = open(dir.path(), &FaultyIo::default());
-        store.log("t-0").unwrap().append(&mut batch(), Durability::Written).unwrap();
-        drop(store);
-        let io = FaultyIo::default();
-        let store = open(dir.path(), &io);
-        let segments = store.log("t-0").unwrap().segment_list();
-        let (last, before) = segments.split_last().unwrap();
-        assert!(before.len() > 3 && before.iter().all(|segment| io.written_bytes(&segment.path) == 0));
-        assert_eq!(io.written_bytes(&last.path), last.extent().size_bytes);
     }
 }
 
 #[test]
 fn a_store_that_failed_is_not_marked_clean_even_if_all_its_logs_are_durable() {
-    let (dir, io) = (tempfile::tempdir().unwrap(), FaultyIo::default());
-    let store = open(dir.path(), &io);
-    let log = log(&store);
-    log.append(&mut batch(), Durability::Durable).unwrap().completion.wait().unwrap();
-    io.inject(Fault::Write(EIO));
+    let disk = Disk::new(1);
+    let store = open(&disk);
+    let log = create(&store, "t-0");
+    durable(&log);
+    disk.set_faults(Faults { write_per_mille: 1000, ..Faults::default() });
     assert!(log.append(&mut batch(), Durability::Written).is_err());
+    disk.set_faults(Faults::default());
     assert!(store.close().is_err());
     drop((store, log));
-    assert!(!open(dir.path(), &io).was_clean());
-}
-
-#[test]
-fn damage_found_after_a_clean_stop_raises_the_epoch_too() {
-    let (dir, io) = (tempfile::tempdir().unwrap(), FaultyIo::default());
-    let store = open(dir.path(), &io);
-    let log = log(&store);
-    for _ in 0..3 {
-        log.append(&mut batch(), Durability::Written).unwrap();
-    }
-    store.close().unwrap();
-    let path = log.segment_list()[0].path.clone();
-    drop((store, log));
-    let len = std::fs::metadata(&path).unwrap().len();
-    std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(len - 1).unwrap();
-    let store = open(dir.path(), &io);
-    assert_eq!(store.log("t-0").unwrap().progress().written, Offset(2));
-    assert_eq!((store.was_clean(), store.epoch_floor()), (false, LeaderEpoch(1)));
+    assert!(!open(&disk).was_clean());
 }
 
 #[test]
 fn a_log_that_outlives_its_store_takes_nothing_and_leaves_nobody_waiting() {
-    let (dir, io) = (tempfile::tempdir().unwrap(), FaultyIo::default());
-    let store = open(dir.path(), &io);
-    let log = log(&store);
+    let disk = Disk::new(1);
+    let store = open(&disk);
+    let log = create(&store, "t-0");
+    let waits = log.append(&mut batch(), Durability::Durable).unwrap();
     drop(store);
     assert!(matches!(log.append(&mut batch(), Durability::Durable), Err(AppendError::Closed)));
-    let _again = open(dir.path(), &io);
+    assert!(matches!(waits.completion.wait(), Err(WaitError::Closed)));
+    drop(log);
+    open(&disk);
 }
 
 #[test]
-fn nothing_is_acknowledged_or_visible_while_the_sync_is_under_way() {
-    let (dir, io) = (tempfile::tempdir().unwrap(), FaultyIo::default());
-    let store = open(dir.path(), &io);
-    let log = log(&store);
-    log.append(&mut batch(), Durability::Written).unwrap();
-    io.hold_syncs(true);
-    let appended = log.append(&mut batch(), Durability::Durable).unwrap();
-    log.append(&mut batch(), Durability::Written).unwrap();
-    assert!(appended.completion.outcome().is_none());
-    assert_eq!((log.progress().visible, log.progress().written), (Offset(1), Offset(3)));
-    assert!(log.read(Offset(1), 1 << 20, true, ReadBound::Visible).unwrap().is_none());
-    io.hold_syncs(false);
-    appended.completion.wait().unwrap();
-    assert_eq!(log.progress().visible, Offset(3));
+fn nothing_is_acknowledged_or_visible_before_it_is_durable() {
+    for journal in [false, true] {
+        let disk = Disk::new(1);
+        let store = open(&disk);
+        if journal {
+            with_journal(&store);
+        }
+        let log = create(&store, "t-0");
+        written(&log);
+        let appended = log.append(&mut batch(), Durability::Durable).unwrap();
+        written(&log);
+        assert!(appended.completion.outcome().is_none());
+        assert_eq!((log.progress().visible, log.progress().written), (Offset(1), Offset(3)));
+        assert!(log.read(Offset(1), 1 << 20, true, ReadBound::Visible).unwrap().is_none());
+        appended.completion.wait().unwrap();
+        assert_eq!(log.progress().visible, Offset(3));
+    }
 }
 
 #[test]
 fn a_failed_sync_ends_all_writing_and_is_never_tried_again() {
-    for fault in [Fault::Sync(EIO), Fault::SyncDir(EIO)] {
-        let (dir, io) = (tempfile::tempdir().unwrap(), FaultyIo::default());
-        let store = open(dir.path(), &io);
-        let log = log(&store);
-        let other = store.create_log("t-1", LogId([2; 16]), LogConfig::default()).unwrap();
-        io.inject(fault);
+    let faults = [
+        (false, Faults { sync_per_mille: 1000, ..Faults::default() }),
+        (false, Faults { sync_dir_per_mille: 1000, ..Faults::default() }),
+        (true, Faults { direct_write_per_mille: 1000, ..Faults::default() }),
+    ];
+    for (journal, faults) in faults {
+        let disk = Disk::new(1);
+        let store = open(&disk);
+        if journal {
+            with_journal(&store);
+        }
+        let (log, other) = (create(&store, "t-0"), create(&store, "t-1"));
+        disk.set_faults(faults);
         let failed = log.append(&mut batch(), Durability::Durable).unwrap();
         assert!(matches!(failed.completion.wait(), Err(WaitError::Failed(_))));
         assert_eq!(log.progress().visible, Offset(0));
         // The next sync would succeed, and over lost data.
+        disk.set_faults(Faults::default());
         for log in [&log, &other] {
             assert!(matches!(log.append(&mut batch(), Durability::Written), Err(AppendError::Failed(_))));
         }
         assert!(matches!(failed.completion.wait(), Err(WaitError::Failed(_))));
         assert!(store.failure().unwrap().to_string().contains("refuses writes"));
         assert!(store.create_log("t-2", LogId([3; 16]), LogConfig::default()).is_err());
+        assert!(log.truncate(Offset(0)).is_err());
         assert!(store.close().is_err());
-        assert!(!dir.path().join("clean-shutdown").exists());
         assert!(log.read(Offset(0), 1 << 20, true, ReadBound::Written).unwrap().is_some(), "reads go on");
+        drop((store, log, other));
+        assert!(!open(&disk).was_clean());
     }
 }
 
 #[test]
 fn a_failed_write_ends_all_writing_and_leaves_nothing_behind() {
-    let (dir, io) = (tempfile::tempdir().unwrap(), FaultyIo::default());
-    let store = open(dir.path(), &io);
-    let log = log(&store);
-    log.append(&mut batch(), Durability::Written).unwrap();
-    io.inject(Fault::Write(EIO));
+    let disk = Disk::new(1);
+    let store = open(&disk);
+    let log = create(&store, "t-0");
+    written(&log);
+    disk.set_faults(Faults { write_per_mille: 1000, ..Faults::default() });
     assert!(matches!(log.append(&mut batch(), Durability::Written), Err(AppendError::Failed(_))));
+    disk.set_faults(Faults::default());
     assert!(matches!(log.append(&mut batch(), Durability::Written), Err(AppendError::Failed(_))));
     drop((store, log));
-    let store = open(dir.path(), &io);
-    assert_eq!(store.log("t-0").unwrap().progress().written, Offset(1));
+    assert_eq!(open(&disk).log("t-0").unwrap().progress().written, Offset(1));
 }
 
 #[test]
 fn a_full_disk_refuses_and_recovers_by_itself() {
-    let (dir, io) = (tempfile::tempdir().unwrap(), FaultyIo::default());
-    let store = open(dir.path(), &io);
-    let log = log(&store);
-    for n in 0..20 {
-        io.inject(Fault::Write(ENOSPC));
-        assert!(matches!(log.append(&mut batch(), Durability::Durable), Err(AppendError::DiskFull)));
-        let appended = log.append(&mut batch(), Durability::Durable).unwrap();
-        appended.completion.wait().unwrap();
-        assert_eq!(appended.base_offset, Offset(n));
+    let disk = Disk::new(1);
+    let store = open(&disk);
+    with_journal(&store);
+    let log = create(&store, "t-0");
+    for _ in 0..20 {
+        disk.set_capacity(disk.used_bytes());
+        // A few may fit into what is allocated already.
+        let refused = (0..100).find_map(|_| log.append(&mut batch(), Durability::Written).err()).unwrap();
+        assert!(matches!(refused, AppendError::DiskFull), "{refused}");
+        assert!(store.failure().is_none());
+        disk.set_capacity(u64::MAX);
+        durable(&log);
     }
-    let report = crate::inspect::check_log(&dir.path().join("t-0"), |_| {}).unwrap();
-    assert_eq!((report.records, report.problems.as_slice()), (20, &[][..]));
+    let end = log.progress().durable;
+    sim::check_log(&log).unwrap();
+    store.close().unwrap();
+    drop((store, log));
+    let log = open(&disk).log("t-0").unwrap();
+    assert_eq!(log.progress().written, end);
+    sim::check_log(&log).unwrap();
 }
 
 #[test]
-fn the_stores_own_directory_survives_the_loss_of_power() {
-    let (dir, io) = (tempfile::tempdir().unwrap(), FaultyIo::default());
-    let nested = dir.path().join("a/b/data");
-    let _store = open(&nested, &io);
-    for made in ["a", "a/b", "a/b/data"] {
-        let made = dir.path().join(made);
-        assert!(io.names_survive(made.parent().unwrap(), made.file_name().unwrap().to_str().unwrap()));
+fn a_checkpoint_on_a_full_disk_is_put_off_and_made_later() {
+    let disk = Disk::new(1);
+    let store = open(&disk);
+    with_journal(&store);
+    let log = create(&store, "t-0");
+    durable(&log);
+    disk.set_capacity(disk.used_bytes());
+    assert!(store.core().checkpoint(true).is_err());
+    assert!(store.failure().is_none());
+    disk.set_capacity(u64::MAX);
+    store.core().checkpoint(true).unwrap();
+    durable(&log);
+}
+
+#[test]
+fn what_an_unclean_start_serves_is_on_the_medium_even_after_a_failed_write_back() {
+    for unwritten in [false, true] {
+        for direct in [true, false] {
+            let disk = Disk::new(3);
+            disk.set_direct(direct);
+            let store = open(&disk);
+            let log = create(&store, "t-0");
+            (0..20).for_each(|_| written(&log));
+            // The kernel tries, fails, and calls the pages clean.
+            disk.set_faults(Faults { sync_per_mille: 1000, unwritten, ..Faults::default() });
+            assert!(store.core().checkpoint(true).is_ok() && store.failure().is_some());
+            disk.set_faults(Faults::default());
+            drop((store, log));
+            disk.process_kill();
+            let store = open(&disk);
+            let end = store.log("t-0").unwrap().progress().written;
+            assert_eq!(end, Offset(20), "the process crashed, nothing else");
+            drop(store);
+            disk.power_loss();
+            assert_eq!(open(&disk).log("t-0").unwrap().progress().written, end);
+        }
     }
 }
 
 #[test]
-fn a_deletion_survives_the_loss_of_power() {
-    let (dir, io) = (tempfile::tempdir().unwrap(), FaultyIo::default());
-    let store = open(dir.path(), &io);
-    log(&store);
-    assert!(io.names_survive(dir.path(), "t-0"));
+fn damage_below_what_was_durable_is_corruption_and_changes_nothing() {
+    for clean in [false, true] {
+        let disk = Disk::new(1);
+        let store = open(&disk);
+        with_journal(&store);
+        let (log, other) = (create(&store, "t-0"), create(&store, "t-1"));
+        (0..3).for_each(|_| durable(&log));
+        store.core().checkpoint(true).unwrap();
+        let path = log.segment_list()[0].path.clone();
+        let len = log.segment_list()[0].extent().size_bytes;
+        if clean {
+            store.close().unwrap();
+        }
+        drop((store, log, other));
+        let io: Arc<dyn Io> = Arc::new(disk.clone());
+        let file = io.open(&path, OpenMode::Existing).unwrap();
+        file.truncate(len - 1).unwrap();
+        drop(file);
+        let store = open(&disk);
+        let log = store.log("t-0").unwrap();
+        assert_eq!(log.progress().written, Offset(2));
+        let refused = log.append(&mut batch(), Durability::Written).unwrap_err();
+        assert!(matches!(refused, AppendError::Quarantined { position, .. } if position == len / 3 * 2));
+        assert!(log.read(Offset(0), 1 << 20, true, ReadBound::Visible).unwrap().is_some(), "reads go on");
+        durable(&store.log("t-1").unwrap());
+        drop((store, log));
+        let again = open(&disk);
+        let log = again.log("t-0").unwrap();
+        assert!(log.append(&mut batch(), Durability::Written).is_err(), "it is not forgotten");
+        again.delete_log("t-0").unwrap();
+        durable(&create(&again, "t-0"));
+    }
+}
+
+#[test]
+fn the_stores_own_directory_and_a_deletion_survive_the_loss_of_power() {
+    let disk = Disk::new(1);
+    let store = sim::open(&disk, Path::new("/a/b/data"), config()).unwrap();
+    create(&store, "t-0");
+    create(&store, "t-1");
     store.delete_log("t-0").unwrap();
-    assert!(!io.names_survive(dir.path(), "t-0"));
+    drop(store);
+    disk.power_loss();
+    let store = sim::open(&disk, Path::new("/a/b/data"), config()).unwrap();
+    assert!(store.log("t-0").is_none() && store.log("t-1").is_some());
 }
 
 #[test]
-fn what_there_was_no_room_to_copy_is_not_taken_for_proven() {
-    let (dir, io) = (tempfile::tempdir().unwrap(), FaultyIo::default());
-    let store = open(dir.path(), &io);
-    log(&store).append(&mut batch(), Durability::Written).unwrap();
-    drop(store);
-    // The first write of the start is that of the copy.
-    let full = FaultyIo::default();
-    full.inject(Fault::Write(ENOSPC));
-    assert_eq!(open(dir.path(), &full).log("t-0").unwrap().progress().written, Offset(1));
-    let io = FaultyIo::default();
-    let store = open(dir.path(), &io);
-    let segment = Arc::clone(&store.log("t-0").unwrap().segment_list()[0]);
-    assert_eq!(io.written_bytes(&segment.path), segment.extent().size_bytes, "the next start proves it");
+fn a_damaged_checkpoint_refuses_or_is_done_without() {
+    for clean in [false, true] {
+        let disk = Disk::new(1);
+        let store = open(&disk);
+        with_journal(&store);
+        durable(&create(&store, "t-0"));
+        if clean {
+            store.close().unwrap();
+        }
+        drop(store);
+        let io: Arc<dyn Io> = Arc::new(disk.clone());
+        let file = io.open(&dir().join(crate::checkpoint::FILE), OpenMode::Existing).unwrap();
+        file.write_at(&[io::IoSlice::new(b"X")], 30).unwrap();
+        drop(file);
+        match sim::open(&disk, dir(), config()) {
+            Ok(store) => assert!(clean && store.log("t-0").unwrap().progress().written == Offset(1)),
+            Err(err) => assert!(!clean && matches!(err, OpenError::Damaged { .. }), "{err}"),
+        }
+    }
+}
+
+#[test]
+fn a_hole_in_the_journal_below_what_was_durable_is_corruption() {
+    let disk = Disk::new(1);
+    let store = open(&disk);
+    with_journal(&store);
+    let log = create(&store, "t-0");
+    (0..4).for_each(|_| durable(&log));
+    drop((store, log));
+    let io: Arc<dyn Io> = Arc::new(disk.clone());
+    let file = io.open(&dir().join("journal/0"), OpenMode::Existing).unwrap();
+    file.write_at(&[io::IoSlice::new(b"X")], 512 + 60).unwrap();
+    file.sync_data().unwrap();
+    let refused = sim::open(&disk, dir(), config()).unwrap_err();
+    assert!(matches!(refused, OpenError::Damaged { .. }), "{refused}");
 }

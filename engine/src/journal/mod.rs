@@ -1,0 +1,312 @@
+//! The journal: one sequential durable stream that all logs of a store share.
+//!
+//! Whoever waits for durability puts its log in the inbox; the journal's thread takes all logs that are
+//! there, puts what each has beyond its last journaled position into one entry, and writes it durably.
+//! What arrives meanwhile goes into the next. `commit` is that thread's work, `entry` the bytes,
+//! `space` the files' room, `replay` what a start after a crash does with them.
+
+mod commit;
+mod draft;
+pub(crate) mod entry;
+pub(crate) mod files;
+pub(crate) mod replay;
+mod space;
+
+pub(crate) use commit::{Committer, Limits};
+
+use crate::checkpoint::StoreCore;
+use crate::error::StoreFailed;
+use crate::fate::Fate;
+use crate::housekeeping::House;
+use crate::io::Wake;
+use crate::log::Log;
+use entry::Section;
+use event_listener::{Event, Listener};
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::thread::{Builder, JoinHandle};
+use thiserror::Error;
+
+/// Where the next entry is written, as a checkpoint keeps it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Head {
+    pub(crate) sequence: u64,
+    pub(crate) file: usize,
+    pub(crate) position: u64,
+}
+
+impl Default for Head {
+    /// Sequence 0 is before all entries.
+    fn default() -> Self {
+        Self { sequence: 1, file: 0, position: 0 }
+    }
+}
+
+/// What the journal's thread shares with all others.
+#[derive(Debug, Default)]
+pub(crate) struct Journal {
+    pub(crate) fate: Fate,
+    pub(crate) house: House,
+    inbox: Mutex<Inbox>,
+    head: Mutex<Head>,
+    waker: OnceLock<Arc<dyn Wake>>,
+    /// Whether the thread waits for its waker.
+    parked: AtomicBool,
+    /// Held by who cuts or deletes a log: each needs room for its notes, and there is room kept for one.
+    cutting: Mutex<()>,
+    /// Blocks that notes may take.
+    note_blocks: AtomicU64,
+    room_moved: Event,
+    /// In a store without threads, what they would own.
+    manual: Mutex<Option<Manual>>,
+    is_manual: AtomicBool,
+}
+
+#[derive(Debug)]
+struct Manual {
+    committer: Committer,
+    core: Weak<StoreCore>,
+}
+
+/// Blocks that the notes of one cut take at most.
+const BLOCKS_PER_CUT: u64 = 4;
+
+/// At most one entry for each log, and one note for each thread that waits for it.
+#[derive(Debug, Default)]
+struct Inbox {
+    logs: Vec<Arc<Log>>,
+    notes: Vec<Arc<Note>>,
+    files: Vec<files::JournalFile>,
+    /// The last attempt to make a file failed: notes are not kept waiting for one.
+    no_file: bool,
+    free_before: Option<u64>,
+    stop: bool,
+}
+
+/// Something other than data that must be durable before its maker goes on.
+#[derive(Debug)]
+pub(crate) struct Note {
+    section: Section,
+    outcome: OnceLock<Result<u64, NoteError>>,
+    decided: Event,
+}
+
+/// Why a note is not in the journal.
+#[derive(Clone, Debug, Error)]
+pub(crate) enum NoteError {
+    /// The store refuses writes.
+    #[error(transparent)]
+    Failed(#[from] StoreFailed),
+    /// There is no journal file, and none can be made: nothing in a journal is void by this note.
+    #[error("there is no room for a journal")]
+    NoFile,
+    /// The store was closed.
+    #[error("the store is closed")]
+    Closed,
+}
+
+impl Note {
+    fn decide(&self, outcome: Result<u64, NoteError>) {
+        let _ = self.outcome.set(outcome);
+        self.decided.notify(usize::MAX);
+    }
+}
+
+impl Journal {
+    fn inbox(&self) -> MutexGuard<'_, Inbox> {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has the log made durable up to its present end. Once is enough for all who wait.
+    pub(crate) fn request(&self, log: &Arc<Log>) {
+        if !log.queued.swap(true, Ordering::AcqRel) {
+            self.inbox().logs.push(Arc::clone(log));
+            self.wake();
+        }
+    }
+
+    /// Waits for room for the notes of a cut. To be called before anything is locked that a checkpoint
+    /// needs, since a checkpoint makes the room.
+    pub(crate) fn begin_cut(&self) -> MutexGuard<'_, ()> {
+        let cutting = self.cutting.lock().unwrap_or_else(PoisonError::into_inner);
+        let enough = || {
+            self.note_blocks.load(Ordering::Acquire) >= BLOCKS_PER_CUT
+                || self.fate.has_failed()
+                || self.fate.has_ended()
+        };
+        while !enough() {
+            self.house.press();
+            if self.pump(true) {
+                continue;
+            }
+            let listener = self.room_moved.listen();
+            if !enough() {
+                listener.wait();
+            }
+        }
+        cutting
+    }
+
+    /// What notes may take; without a file it does not matter.
+    fn set_note_blocks(&self, blocks: u64) {
+        if self.note_blocks.swap(blocks, Ordering::AcqRel) < blocks {
+            self.room_moved.notify(usize::MAX);
+        }
+    }
+
+    /// Makes a note durable. Returns the sequence number of the entry that holds it.
+    pub(crate) fn note(&self, section: Section) -> Result<u64, NoteError> {
+        let note = Arc::new(Note { section, outcome: OnceLock::new(), decided: Event::new() });
+        self.inbox().notes.push(Arc::clone(&note));
+        self.wake();
+        loop {
+            if let Some(outcome) = note.outcome.get() {
+                return outcome.clone();
+            }
+            if self.pump(false) {
+                continue;
+            }
+            let listener = note.decided.listen();
+            if let Some(outcome) = note.outcome.get() {
+                return outcome.clone();
+            }
+            if self.fate.has_ended() {
+                return Err(NoteError::Closed);
+            }
+            listener.wait();
+        }
+    }
+
+    /// Gives the journal a file to write to.
+    pub(crate) fn add_file(&self, file: io::Result<files::JournalFile>) {
+        let mut inbox = self.inbox();
+        inbox.no_file = file.is_err();
+        inbox.files.extend(file.ok());
+        drop(inbox);
+        self.wake();
+    }
+
+    /// What is in entries before `sequence` is not needed any more.
+    pub(crate) fn free_before(&self, sequence: u64) {
+        self.inbox().free_before = Some(sequence);
+        self.wake();
+    }
+
+    /// Where the next entry goes.
+    pub(crate) fn head(&self) -> Head {
+        *self.head.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_head(&self, head: Head) {
+        *self.head.lock().unwrap_or_else(PoisonError::into_inner) = head;
+    }
+
+    fn wake(&self) {
+        // In this order with the thread's own: it parks, then looks at the inbox again.
+        if self.parked.load(Ordering::SeqCst)
+            && let Some(waker) = self.waker.get()
+        {
+            waker.wake();
+        }
+    }
+
+    /// In a store without threads, does a step of the threads' work and says so. A checkpoint may be a part of
+    /// it only where nothing is locked.
+    pub(crate) fn pump(&self, may_checkpoint: bool) -> bool {
+        if !self.is_manual.load(Ordering::Acquire) {
+            return false;
+        }
+        let core = {
+            let mut manual = self.manual.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(manual) = &mut *manual else { return false };
+            if manual.committer.step(self) {
+                return true;
+            }
+            manual.committer.wait();
+            manual.core.upgrade()
+        };
+        if let Some(core) = core {
+            core.do_chores(may_checkpoint);
+        }
+        true
+    }
+
+    /// Does a step without waiting for anything, in a store without threads.
+    #[cfg(any(test, feature = "sim"))]
+    pub(crate) fn step(&self) -> bool {
+        let mut manual = self.manual.lock().unwrap_or_else(PoisonError::into_inner);
+        manual.as_mut().is_some_and(|manual| manual.committer.step(self))
+    }
+
+    /// Without a thread: [`Journal::pump`] does the work.
+    pub(crate) fn start_manual(&self, committer: Committer, core: Weak<StoreCore>) {
+        self.set_head(committer.head());
+        *self.manual.lock().unwrap_or_else(PoisonError::into_inner) = Some(Manual { committer, core });
+        self.is_manual.store(true, Ordering::Release);
+    }
+
+    /// Starts the journal's thread.
+    pub(crate) fn start(self: &Arc<Self>, mut committer: Committer) -> io::Result<JournalThread> {
+        self.set_head(committer.head());
+        let _ = self.waker.set(committer.waker());
+        let journal = Arc::clone(self);
+        let thread = Builder::new().name("ringmain-journal".into()).spawn(move || {
+            while committer.step(&journal) || !committer.may_stop(&journal) {
+                journal.park(&mut committer);
+            }
+        })?;
+        Ok(JournalThread { journal: Arc::clone(self), thread: Some(thread) })
+    }
+
+    fn park(&self, committer: &mut Committer) {
+        self.parked.store(true, Ordering::SeqCst);
+        let nothing = {
+            let inbox = self.inbox();
+            inbox.logs.is_empty()
+                && inbox.notes.is_empty()
+                && inbox.files.is_empty()
+                && inbox.free_before.is_none()
+                && !inbox.no_file
+                && !inbox.stop
+        };
+        if nothing {
+            committer.wait();
+        }
+        self.parked.store(false, Ordering::SeqCst);
+    }
+
+    /// Lets go of what waits: nothing becomes durable any more.
+    pub(crate) fn end(&self) {
+        self.fate.end();
+        self.is_manual.store(false, Ordering::Release);
+        *self.manual.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let (logs, notes) = {
+            let mut inbox = self.inbox();
+            (std::mem::take(&mut inbox.logs), std::mem::take(&mut inbox.notes))
+        };
+        notes.iter().for_each(|note| note.decide(Err(NoteError::Closed)));
+        logs.iter().for_each(|log| log.watermarks.wake_all());
+        self.room_moved.notify(usize::MAX);
+    }
+}
+
+/// Stops the thread when dropped, after what is under way.
+#[derive(Debug)]
+pub(crate) struct JournalThread {
+    journal: Arc<Journal>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for JournalThread {
+    fn drop(&mut self) {
+        self.journal.inbox().stop = true;
+        if let Some(waker) = self.journal.waker.get() {
+            waker.wake();
+        }
+        if let Some(thread) = self.thread.take() {
+            // A panic of the thread was reported by it.
+            let _ = thread.join();
+        }
+    }
+}
