@@ -160,8 +160,12 @@ pub(crate) fn backend(mode: IoMode) -> Arc<dyn Io> {
 /// Replaces a small file so that after a crash the old or the new content is there, never neither.
 pub(crate) fn replace_file(io: &dyn Io, path: &Path, content: &[u8], durable: bool) -> io::Result<()> {
     let staged = path.with_extension("tmp");
+    // Not written over: an earlier try may have left one whose write-back failed, and the sync would say so.
+    match io.remove(&staged) {
+        Err(err) if err.kind() != io::ErrorKind::NotFound => return Err(err),
+        _ => {}
+    }
     let file = io.open(&staged, OpenMode::Any)?;
-    file.truncate(0)?;
     file.write_at(&[IoSlice::new(content)], 0)?;
     if durable {
         file.sync_data()?;

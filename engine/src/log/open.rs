@@ -131,8 +131,10 @@ impl LogFiles {
             }
             bases.retain(|base| *base >= first);
         }
-        let adopted =
-            known.state.as_ref().map(|state| Self::adopt(io, &dir, config, state, &bases, known.clean));
+        let begins = first.unwrap_or_default();
+        let adopt =
+            |state: &Arc<LogState>| Self::adopt(io, &dir, config, state, (begins, &bases), known.clean);
+        let adopted = known.state.as_ref().map(adopt);
         let mut log = match adopted.transpose().map_err(OpenError::io("read", &dir))?.flatten() {
             Some(log) => log,
             None => {
@@ -174,13 +176,12 @@ impl LogFiles {
         dir: &Path,
         config: &LogConfig,
         state: &LogState,
-        bases: &[Offset],
+        (first, bases): (Offset, &[Offset]),
         clean: bool,
     ) -> io::Result<Option<Self>> {
         let mut log = Self::empty(dir.to_owned(), config);
         let known: Vec<Offset> = state.segments.iter().map(|segment| segment.base).collect();
         let kept: Vec<Offset> = bases.iter().copied().take(known.len()).collect();
-        let first = bases.first().copied().unwrap_or_default();
         if state.end.segment < first {
             return Ok(None); // all of it was removed since
         }

@@ -161,9 +161,14 @@ fn list_logs(
     next_log: &mut u64,
 ) -> Result<Vec<(String, LogId, u64)>, OpenError> {
     let mut found = Vec::new();
+    let is_left = |name: &String| name.starts_with(CREATING) || name.starts_with(DELETED);
+    if names.iter().any(is_left) {
+        // A log whose new name a crash takes back must not come back in part.
+        io.sync_dir(dir).map_err(OpenError::io("synced", dir))?;
+    }
     for name in names {
         let path = dir.join(&name);
-        if name.starts_with(CREATING) || name.starts_with(DELETED) {
+        if is_left(&name) {
             io.remove_dir(&path).map_err(OpenError::io("removed", &path))?;
         } else if io.exists(&path.join(partition_metadata::FILE)) {
             let id = partition_metadata::read(io, &path)

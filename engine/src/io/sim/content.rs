@@ -141,7 +141,10 @@ impl Content {
     pub(super) fn fail_write_back(&mut self, chosen: &[u64], unwritten: bool) {
         for sector in chosen {
             self.dirty.remove(sector);
-            if unwritten && !self.written.contains(sector) {
+            // The file system knows whole blocks: one of which a part was ever written is written.
+            let block = sector - sector % (BLOCK_BYTES / SECTOR_BYTES);
+            let known = self.written.range(block..block + BLOCK_BYTES / SECTOR_BYTES).next().is_some();
+            if unwritten && !known {
                 self.unwritten.insert(*sector);
             }
         }
