@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
+pub(crate) mod backend;
+
 use ringmain_engine::{
     BatchBuilder, BatchHeader, Durability, IoMode, Log, LogConfig, LogId, Offset, ReadBound, Store,
     StoreConfig,

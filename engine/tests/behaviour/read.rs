@@ -1,0 +1,142 @@
+//! Which bytes a read gives, and which batch a search by time finds.
+
+use crate::support::backend::Backend;
+use crate::support::*;
+use crate::{config, on_every_backend};
+use ringmain_engine::{Durability, LogConfig, Offset, ReadBound, ReadError};
+use std::io::{ErrorKind, Read};
+use std::os::unix::net::UnixStream;
+
+on_every_backend!(
+    a_read_in_mid_batch_begins_with_that_batch,
+    limits_hold_but_for_one_batch_that_is_larger,
+    a_read_outside_of_the_log_says_what_there_is,
+    sendfile_gives_the_same_bytes_as_reading,
+    a_slice_outlives_what_becomes_of_the_log,
+    times_are_found_in_the_first_batch_that_reaches_them,
+);
+
+fn a_read_in_mid_batch_begins_with_that_batch(backend: &Backend) {
+    let store = backend.open(config());
+    let log = store.create_log("t-0", id(1), small()).unwrap();
+    for tag in 0..50 {
+        append(&log, batch(tag, 10, 0), Durability::Written);
+    }
+    for offset in 0..500 {
+        let found = read_all(&log, Offset(offset));
+        assert_eq!(found[0].0.base_offset, Offset(offset / 10 * 10));
+        assert_eq!(found.last().unwrap().0.end_offset(), Offset(500));
+    }
+}
+
+fn limits_hold_but_for_one_batch_that_is_larger(backend: &Backend) {
+    let store = backend.open(config());
+    let log = store.create_log("t-0", id(1), LogConfig::default()).unwrap();
+    for tag in 0..10 {
+        append(&log, batch(tag, 10, 0), Durability::Written);
+    }
+    let one = batch(0, 10, 0).len() as u64;
+    let read = |max, at_least| log.read(Offset::ZERO, max, at_least, ReadBound::Visible).unwrap();
+    assert_eq!(read(one * 3 + 1, false).unwrap().len(), one * 3);
+    assert_eq!(read(one * 3, false).unwrap().len(), one * 3);
+    assert_eq!(read(one * 3 - 1, false).unwrap().len(), one * 2);
+    assert_eq!(read(one - 1, true).unwrap().len(), one);
+    assert_eq!(read(0, true).unwrap().len(), one);
+    assert!(read(one - 1, false).is_none());
+    assert_eq!(read(u64::MAX, false).unwrap().len(), one * 10);
+}
+
+fn a_read_outside_of_the_log_says_what_there_is(backend: &Backend) {
+    let store = backend.open(config());
+    let log = store.create_log("t-0", id(1), small()).unwrap();
+    let read = |offset| log.read(Offset(offset), 1 << 20, true, ReadBound::Visible);
+    assert!(read(0).unwrap().is_none() && read(1).is_err());
+    assert!(log.find_timestamp(0).unwrap().is_none() && log.max_timestamp_ms().is_none());
+    for tag in 0..30 {
+        append(&log, batch(tag, 3, 0), Durability::Written);
+    }
+    assert!(read(90).unwrap().is_none());
+    for outside in [-1, 91, i64::MAX, i64::MIN] {
+        let refused = read(outside).unwrap_err();
+        let told = matches!(refused, ReadError::OutOfRange { start: Offset(0), end: Offset(90), .. });
+        assert!(told, "{outside}: {refused}");
+    }
+    log.advance_start(Offset(40)).unwrap();
+    assert!(matches!(read(39), Err(ReadError::OutOfRange { start: Offset(40), .. })));
+    assert_eq!(read_all(&log, Offset(40))[0].0.base_offset, Offset(39), "the batch that holds the start");
+}
+
+fn sendfile_gives_the_same_bytes_as_reading(backend: &Backend) {
+    let store = backend.open(config());
+    let log = store.create_log("t-0", id(1), LogConfig::default()).unwrap();
+    for tag in 0..20 {
+        append(&log, batch(tag, 10, 0), Durability::Written);
+    }
+    let slice = log.read(Offset(50), 1 << 20, true, ReadBound::Visible).unwrap().unwrap();
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    if backend.real_dir().is_none() {
+        let refused = slice.send_to(&ours, 0).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Unsupported, "a simulated file has no descriptor");
+        return;
+    }
+    let mut sent = 0;
+    while sent < slice.len() {
+        sent += slice.send_to(&ours, sent).unwrap();
+    }
+    assert_eq!(slice.send_to(&ours, sent).unwrap(), 0);
+    drop(ours);
+    let mut received = Vec::new();
+    theirs.read_to_end(&mut received).unwrap();
+    assert_eq!(received, slice.read().unwrap());
+}
+
+fn a_slice_outlives_what_becomes_of_the_log(backend: &Backend) {
+    let store = backend.open(config());
+    let log = store.create_log("t-0", id(1), small()).unwrap();
+    for tag in 0..100 {
+        append(&log, batch(tag, 3, 0), Durability::Written);
+    }
+    let first = log.read(Offset::ZERO, 1 << 20, true, ReadBound::Visible).unwrap().unwrap();
+    let bytes = first.read().unwrap();
+    log.advance_start(Offset(200)).unwrap();
+    assert_eq!(first.read().unwrap(), bytes, "its segment is gone from the directory");
+    let last = log.read(Offset(297), 1 << 20, true, ReadBound::Visible).unwrap().unwrap();
+    store.delete_log("t-0").unwrap();
+    assert_eq!(last.read().unwrap().len() as u64, last.len());
+    assert_eq!(first.read().unwrap(), bytes);
+}
+
+fn times_are_found_in_the_first_batch_that_reaches_them(backend: &Backend) {
+    let store = backend.open(config());
+    let log = store.create_log("t-0", id(1), small()).unwrap();
+    // Times rise by 10 a batch, but for one that goes back.
+    let at_ms = |tag| if tag == 50 { 100 } else { 1000 + tag * 10 };
+    for tag in 0..100 {
+        append(&log, batch(tag, 5, at_ms(tag)), Durability::Written);
+    }
+    let check = |log: &ringmain_engine::Log, from: i64, end: i64| {
+        for target in (900..2010).step_by(3) {
+            let expected = (from..end).find(|tag| at_ms(*tag) + 4 >= target);
+            let found = log.find_timestamp(target).unwrap();
+            assert_eq!(found.map(|(header, _)| header.base_offset.0 / 5), expected, "time {target}");
+        }
+        assert_eq!(log.max_timestamp_ms(), Some(at_ms(end - 1) + 4));
+    };
+    check(&log, 0, 100);
+    log.truncate(Offset(400)).unwrap();
+    check(&log, 0, 80);
+    // What is not visible is not found.
+    let hidden = log.append(&mut batch(80, 5, 5000), Durability::Durable).unwrap();
+    if hidden.completion.outcome().is_none() && backend.disk().is_some() {
+        assert!(log.find_timestamp(5000).unwrap().is_none());
+    }
+    hidden.completion.wait().unwrap();
+    assert_eq!(log.find_timestamp(5000).unwrap().unwrap().0.base_offset, Offset(400));
+    drop((log, hidden));
+    store.close().unwrap();
+    drop(store);
+    let store = backend.open(config());
+    let log = store.log("t-0").unwrap();
+    assert_eq!(log.find_timestamp(5000).unwrap().unwrap().0.base_offset, Offset(400));
+    assert_eq!(log.find_timestamp(1333).unwrap().unwrap().0.base_offset, Offset(165));
+}
