@@ -160,7 +160,7 @@ def work(rig):
     if expected == "lost":
         for loss in losses:
             rig.say(loss[:300])
-        rig.check("an engine that syncs nothing is reported", (bool(losses), f"{len(losses)} losses seen"))
+        rig.check("an engine without O_DSYNC is reported", (bool(losses), f"{len(losses)} losses seen"))
     else:
         if replays.durable == 0 or replays.dropped == 0:
             rig.failed("no replay showed anything")

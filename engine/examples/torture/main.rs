@@ -109,7 +109,16 @@ pub(crate) fn log_config() -> LogConfig {
 
 impl Options {
     fn open(&self) -> Result<Store, String> {
-        let config = StoreConfig { log: log_config(), ..StoreConfig::default() };
+        // A small journal and frequent checkpoints, so that all of it happens all the time.
+        let config = StoreConfig {
+            log: log_config(),
+            journal_file_bytes: 1 << 20,
+            journal_files_max: 4,
+            journal_entry_bytes_max: 512 << 10,
+            journal_range_bytes_max: 128 << 10,
+            checkpoint_age_ms: 50,
+            ..StoreConfig::default()
+        };
         Store::open(&self.dir, config).map_err(|err| format!("the store does not open: {err}"))
     }
 

@@ -142,6 +142,11 @@ impl Committer {
         Head { sequence: self.next_sequence, file: place.file, position: place.position }
     }
 
+    /// Whether another entry could be begun.
+    pub(crate) fn has_room(&self) -> bool {
+        self.window.len() < self.limits.writes_max
+    }
+
     /// Whether the thread was told to stop and has nothing to do.
     pub(crate) fn may_stop(&self, journal: &Journal) -> bool {
         let idle = self.window.is_empty() && self.syncing.is_empty();
@@ -169,7 +174,7 @@ impl Committer {
         }
         self.acknowledge();
         self.free();
-        while self.window.len() < self.limits.writes_max && self.write_entry(journal) {
+        while self.has_room() && self.write_entry(journal) {
             busy = true;
         }
         if journal.fate.has_failed() {

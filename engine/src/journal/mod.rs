@@ -260,6 +260,10 @@ impl Journal {
     }
 
     fn park(&self, committer: &mut Committer) {
+        if !committer.has_room() {
+            // Only something that is done changes that: what is asked for meanwhile shares the next entry.
+            return committer.wait();
+        }
         self.parked.store(true, Ordering::SeqCst);
         let nothing = {
             let inbox = self.inbox();
