@@ -133,6 +133,9 @@ impl Store {
         io: Arc<dyn Io>,
         threads: bool,
     ) -> Result<Self, OpenError> {
+        let mut config = config;
+        // What direct I/O is aligned to, at least.
+        config.journal_file_bytes = config.journal_file_bytes.next_multiple_of(4096).max(4096);
         let opened = open::open(&dir, &config, &io)?;
         let journal = Arc::new(Journal::default());
         let served = |source| OpenError::io("served by a thread", &dir)(source);

@@ -81,7 +81,7 @@ impl Running {
         let listeners = shard::bind(config.listen, shards).map_err(listen)?;
         let address = listeners.first().and_then(|one| one.local_addr().ok()).unwrap_or(config.listen);
         let endpoint = config.advertise(address)?;
-        let store_config = StoreConfig { io_mode: config.io_mode, log: config.log, ..StoreConfig::default() };
+        let store_config = StoreConfig { io_mode: config.io_mode, log: config.log, ..config.store.clone() };
         let store = Arc::new(Store::open(&config.data_dir, store_config)?);
         tracing::info!(io = store.io_mode().name(), data = %config.data_dir.display(), "store opened");
         if !store.was_clean() {

@@ -4,7 +4,7 @@ mod load;
 
 pub use load::ConfigError;
 
-use ringmain_engine::{IoMode, LogConfig};
+use ringmain_engine::{IoMode, LogConfig, StoreConfig};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -40,6 +40,7 @@ pub struct Config {
     pub auto_create_topics: bool,
     pub num_partitions: i32,
     pub log: LogConfig,
+    pub store: StoreConfig,
     pub offsets_partitions: i32,
     pub partitions_max: usize,
     pub connections_max: usize,
@@ -73,6 +74,7 @@ impl Default for Config {
             auto_create_topics: true,
             num_partitions: 1,
             log: LogConfig::default(),
+            store: StoreConfig::default(),
             offsets_partitions: 16,
             partitions_max: 20_000,
             connections_max: 10_000,
@@ -229,6 +231,55 @@ impl Config {
             usize,
             1..=1_000_000,
             "idempotent producers that a partition remembers"
+        ),
+        number!(
+            "journal.file.bytes",
+            store.journal_file_bytes,
+            u64,
+            1 << 20..=1 << 40,
+            "size of each file of the journal; a multiple of 4096"
+        ),
+        number!(
+            "journal.files.max",
+            store.journal_files_max,
+            usize,
+            2..=10_000,
+            "files of the journal; when all are full, acks=all waits for a checkpoint"
+        ),
+        number!(
+            "journal.entry.max.bytes",
+            store.journal_entry_bytes_max,
+            usize,
+            4096..=1 << 30,
+            "what one write to the journal holds at most"
+        ),
+        number!(
+            "journal.range.max.bytes",
+            store.journal_range_bytes_max,
+            u64,
+            0..=1 << 30,
+            "a partition with more to make durable has its segments synced instead"
+        ),
+        number!(
+            "journal.writes.max",
+            store.journal_writes_max,
+            usize,
+            1..=64,
+            "writes to the journal that are under way at once"
+        ),
+        number!(
+            "checkpoint.bytes",
+            store.checkpoint_bytes,
+            u64,
+            1 << 20..=1 << 40,
+            "appended bytes after which all segments are synced"
+        ),
+        number!(
+            "checkpoint.interval.ms",
+            store.checkpoint_age_ms,
+            u64,
+            10..=86_400_000,
+            "age of the oldest append that is not synced at which all segments are synced"
         ),
         number!(
             "offsets.topic.num.partitions",
