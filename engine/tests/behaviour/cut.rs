@@ -84,7 +84,7 @@ fn offsets_are_given_out_again_and_the_new_records_are_kept(backend: &Backend) {
 }
 
 fn producers_are_known_as_the_batches_that_are_left_tell(backend: &Backend) {
-    let store = backend.open(config());
+    let store = backend.open_with_journal(config());
     let log = store.create_log("t-0", id(1), small()).unwrap();
     for sequence in 0..12 {
         append(&log, sequenced(5, 0, sequence), Durability::Written);

@@ -47,7 +47,7 @@ fn limits_hold_but_for_one_batch_that_is_larger(backend: &Backend) {
 }
 
 fn a_read_outside_of_the_log_says_what_there_is(backend: &Backend) {
-    let store = backend.open(config());
+    let store = backend.open_with_journal(config());
     let log = store.create_log("t-0", id(1), small()).unwrap();
     let read = |offset| log.read(Offset(offset), 1 << 20, true, ReadBound::Visible);
     assert!(read(0).unwrap().is_none() && read(1).is_err());
@@ -91,7 +91,7 @@ fn sendfile_gives_the_same_bytes_as_reading(backend: &Backend) {
 }
 
 fn a_slice_outlives_what_becomes_of_the_log(backend: &Backend) {
-    let store = backend.open(config());
+    let store = backend.open_with_journal(config());
     let log = store.create_log("t-0", id(1), small()).unwrap();
     for tag in 0..100 {
         append(&log, batch(tag, 3, 0), Durability::Written);
@@ -107,7 +107,7 @@ fn a_slice_outlives_what_becomes_of_the_log(backend: &Backend) {
 }
 
 fn times_are_found_in_the_first_batch_that_reaches_them(backend: &Backend) {
-    let store = backend.open(config());
+    let store = backend.open_with_journal(config());
     let log = store.create_log("t-0", id(1), small()).unwrap();
     // Times rise by 10 a batch, but for one that goes back.
     let at_ms = |tag| if tag == 50 { 100 } else { 1000 + tag * 10 };

@@ -20,7 +20,7 @@ on_every_backend!(
 );
 
 fn a_deleted_log_refuses_and_a_new_one_of_its_name_is_empty(backend: &Backend) {
-    let store = backend.open(config());
+    let store = backend.open_with_journal(config());
     let log = store.create_log("t-0", id(1), LogConfig::default()).unwrap();
     append(&log, batch(0, 5, 0), Durability::Written);
     let slice = log.read(Offset::ZERO, 1 << 20, true, ReadBound::Visible).unwrap().unwrap();

@@ -79,6 +79,15 @@ impl Backend {
         self.try_open(config).unwrap_or_else(|err| panic!("{}: {err}", self.name()))
     }
 
+    /// As [`Backend::open`], with a file in the journal, which is there from the first start that needed one on.
+    pub(crate) fn open_with_journal(&self, config: StoreConfig) -> Store {
+        let store = self.open(config);
+        let first = store.create_log("first-0", super::id(255), super::small()).unwrap();
+        self.with_journal(&store, &first);
+        store.delete_log("first-0").unwrap();
+        store
+    }
+
     /// The process ends without a clean stop; what was written stays.
     pub(crate) fn crash(&self, store: Store) {
         drop(store);
