@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 
 /// The file's name.
-const FILE: &str = "ringmain-log";
+pub(crate) const FILE: &str = "ringmain-log";
 
 /// Durable when it returns, the directory included.
 pub(crate) fn write(io: &dyn Io, dir: &Path, number: u64) -> io::Result<()> {

@@ -1,7 +1,7 @@
 //! A store: a directory of logs that share one journal, one lock and one fate.
 
 mod open;
-mod version;
+pub(crate) mod version;
 
 use crate::checkpoint::{Keeper, KeeperThread, StoreCore};
 use crate::error::{CreateError, DeleteError, OpenError, StoreFailed};
@@ -21,12 +21,12 @@ use std::time::Duration;
 pub(crate) use version::FILE as VERSION_FILE;
 
 /// There after a clean stop only.
-const CLEAN_FILE: &str = "clean-shutdown";
+pub(crate) const CLEAN_FILE: &str = "clean-shutdown";
 /// Locked while a process has the store open.
 const LOCK_FILE: &str = "lock";
 /// Directories that a crash may leave half made or half removed begin so.
 const CREATING: &str = ".creating-";
-const DELETED: &str = ".deleted-";
+pub(crate) const DELETED: &str = ".deleted-";
 /// What else is in a store's directory.
 const RESERVED: [&str; 7] = [
     version::FILE,

@@ -1,6 +1,6 @@
-//! Looking at the files of a log from outside, without opening the store: for tools, on a copy, on a
-//! stopped store or on one in use. Nothing is changed.
+//! Segments: their batches, and all of a log against its invariants.
 
+use super::Problem;
 use crate::batch::{BatchError, BatchHeader};
 use crate::index::{IndexEntries, OffsetEntry, TimeEntry};
 use crate::io::{Io, IoFile, IoMode, OpenMode, backend, read_file};
@@ -13,18 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// The largest index file that is read.
-const INDEX_BYTES_MAX: usize = 1 << 30;
-
-/// Something that is not as it should be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// The file.
-    pub file: PathBuf,
-    /// Where in it, in bytes.
-    pub position: u64,
-    /// What is wrong.
-    pub what: String,
-}
+pub(super) const INDEX_BYTES_MAX: usize = 1 << 30;
 
 /// What checking a log found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
