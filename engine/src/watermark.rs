@@ -143,10 +143,14 @@ impl Marks {
         self.check();
     }
 
-    fn checkpointed(&mut self, end: Position, generation: u64) {
-        if generation == self.generation && self.journaled.offset < end.offset {
-            self.journaled = end;
+    fn taken(&mut self, to: Position, generation: u64) {
+        if generation == self.generation && self.journaled.offset < to.offset {
+            self.journaled = to;
         }
+    }
+
+    fn checkpointed(&mut self, end: Position, generation: u64) {
+        self.taken(end, generation);
         self.synced(end.offset, generation);
     }
 
@@ -226,9 +230,9 @@ impl Watermarks {
         (marks.written, marks.generation)
     }
 
-    /// Everything up to here is on its way to the medium.
-    pub(crate) fn taken(&self, to: Position) {
-        self.lock().journaled = to;
+    /// All of the range is on its way to the medium. (A checkpoint may have got further meanwhile.)
+    pub(crate) fn taken(&self, range: &Range) {
+        self.lock().taken(range.to, range.generation);
     }
 
     /// Changes the marks and wakes whoever may have waited for that.
@@ -370,6 +374,18 @@ mod tests {
             [of(6, before), of(8, before), of(9, before + 1)],
             [Standing::Durable, Standing::Cut, Standing::Durable]
         );
+    }
+
+    #[test]
+    fn a_checkpoint_may_get_further_than_an_entry_that_is_being_put_together() {
+        let mut marks = marks();
+        marks.appended(at(4), Durable);
+        let range = marks.written;
+        marks.appended(at(9), Durable);
+        marks.checkpointed(at(9), 0);
+        marks.taken(range, 0);
+        marks.synced(Offset(4), 0);
+        assert_eq!((marks.durable, marks.journaled.offset), (Offset(9), Offset(9)));
     }
 
     #[test]

@@ -12,7 +12,10 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::{Builder, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// After a journal file could not be made, so long none is tried.
+const FILE_RETRY: Duration = Duration::from_secs(5);
 
 /// What a store shares with its threads.
 #[derive(Debug)]
@@ -175,10 +178,10 @@ impl Keeper {
         Ok(())
     }
 
-    /// Makes a further file for the journal.
-    pub(crate) fn make_file(&mut self, core: &StoreCore) {
+    /// Makes a further file for the journal. `false` if that was tried in vain.
+    pub(crate) fn make_file(&mut self, core: &StoreCore) -> bool {
         if self.files >= self.files_max || core.journal.fate.has_failed() {
-            return;
+            return true;
         }
         let made = files::make(&*core.io, &core.dir, self.files, self.file_bytes);
         match &made {
@@ -187,7 +190,9 @@ impl Keeper {
                 "no further journal file can be made, so segments are synced instead: {err}"),
         }
         core.journal.house.file_made();
+        let is_made = made.is_ok();
         core.journal.add_file(made.map(|file| (file, self.file_bytes)));
+        is_made
     }
 
     /// Has the kernel begin to write what was appended, so that a checkpoint finds little to wait for.
@@ -270,6 +275,7 @@ impl StoreCore {
     pub(crate) fn start(self: &Arc<Self>) -> io::Result<KeeperThread> {
         let core = Arc::clone(self);
         let run = move || {
+            let mut no_file_since: Option<Instant> = None;
             loop {
                 let due = core.journal.house.wait(core.checkpoint_bytes, core.checkpoint_age);
                 if due.stop {
@@ -277,7 +283,12 @@ impl StoreCore {
                 }
                 let mut keeper = core.keeper();
                 if due.file {
-                    keeper.make_file(&core);
+                    // A full disk is not filled up and emptied again with every append.
+                    if no_file_since.is_some_and(|since| since.elapsed() < FILE_RETRY) {
+                        core.journal.add_file(Err(ErrorKind::StorageFull.into()));
+                    } else {
+                        no_file_since = (!keeper.make_file(&core)).then(Instant::now);
+                    }
                 }
                 if core.journal.fate.has_failed() {
                     core.journal.house.checkpoint_begins();

@@ -383,7 +383,7 @@ impl Committer {
             if !log.try_begin_sync() {
                 return Taken::Nothing; // a checkpoint syncs it, and asks for it again
             }
-            log.watermarks.taken(range.to);
+            log.watermarks.taken(&range);
             return Taken::Sync(range);
         }
         if draft.len as u64 + bytes > draft.limit as u64 {
@@ -400,7 +400,7 @@ impl Committer {
                 return Taken::Failed;
             }
         }
-        log.watermarks.taken(range.to);
+        log.watermarks.taken(&range);
         Taken::Journaled(Ack { log: Arc::clone(log), end: range.to.offset, generation: range.generation })
     }
 
