@@ -1,6 +1,7 @@
 //! The command `engine`: the engine inside of this process, in turns with what it builds upon.
 
 mod append;
+mod combine;
 mod durable;
 mod error;
 mod fill;

@@ -8,6 +8,7 @@ use std::time::Instant;
 use ringmain_engine::{BatchBuilder, Durability, Log, LogConfig};
 
 use crate::batch::CRC_COVERS_FROM;
+use crate::engine::combine::Combiner;
 use crate::engine::error::CommitFailed;
 use crate::engine::{EngineError, Run, create_log};
 use crate::figures::{Group, Unit};
@@ -17,8 +18,9 @@ const THREADS: u32 = 4;
 const VALUE_BYTES: usize = 100;
 const ENGINE: &str = "engine";
 const MUTEX: &str = "crc32c + pwrite behind a mutex";
+const COMBINE: &str = "crc32c + pwrite by a combining queue";
 /// Of each round.
-pub(super) const TURNS: usize = 2;
+pub(super) const TURNS: usize = 3;
 
 pub(super) fn small(run: &Run<'_>) -> Result<Group, EngineError> {
     let batch = one_record();
@@ -31,7 +33,7 @@ pub(super) fn small(run: &Run<'_>) -> Result<Group, EngineError> {
     let each = run.args.small_appends / THREADS;
     let done = f64::from(each * THREADS);
     for round in 1..=run.args.rounds {
-        let order = if round % 2 == 1 { [MUTEX, ENGINE] } else { [ENGINE, MUTEX] };
+        let order = if round % 2 == 1 { [MUTEX, COMBINE, ENGINE] } else { [ENGINE, COMBINE, MUTEX] };
         for name in order {
             run.turn(round, name)?;
             touch_memory(&run.args.dir, u64::from(each * THREADS) * batch.len() as u64, run.stop)?;
@@ -42,10 +44,15 @@ pub(super) fn small(run: &Run<'_>) -> Result<Group, EngineError> {
                 store.delete_log(&log_name)?;
                 elapsed_s
             } else {
-                let file = run.scratch.file(MUTEX).map_err(|source| run.scratch.failed(source))?;
-                let position = Mutex::new(0);
-                let elapsed_s = in_threads(&batch, each, |batch| write(&file, &position, batch))?;
-                std::fs::remove_file(run.scratch.join(MUTEX)).map_err(|source| run.scratch.failed(source))?;
+                let file = run.scratch.file(name).map_err(|source| run.scratch.failed(source))?;
+                let elapsed_s = if name == MUTEX {
+                    let position = Mutex::new(0);
+                    in_threads(&batch, each, |batch| write(&file, &position, batch))?
+                } else {
+                    let combiner = Combiner::default();
+                    in_threads(&batch, each, |batch| combine(&file, &combiner, batch))?
+                };
+                std::fs::remove_file(run.scratch.join(name)).map_err(|source| run.scratch.failed(source))?;
                 elapsed_s
             };
             group.add(name, done / elapsed_s);
@@ -54,6 +61,7 @@ pub(super) fn small(run: &Run<'_>) -> Result<Group, EngineError> {
     drop(store);
     run.remove("small")?;
     group.compare(ENGINE, MUTEX, None);
+    group.compare(COMBINE, MUTEX, None);
     Ok(group)
 }
 
@@ -74,6 +82,11 @@ fn write(file: &File, position: &Mutex<u64>, batch: &mut [u8]) -> Result<(), Eng
     file.write_all_at(batch, *position).map_err(CommitFailed)?;
     *position += batch.len() as u64;
     Ok(())
+}
+
+fn combine(file: &File, combiner: &Combiner, batch: &mut [u8]) -> Result<(), EngineError> {
+    std::hint::black_box(crc32c::crc32c(std::hint::black_box(&batch[CRC_COVERS_FROM..])));
+    Ok(combiner.write(file, batch).map_err(CommitFailed)?)
 }
 
 /// Every thread has a batch of its own. Returns the seconds from the start of all until the last ends.
