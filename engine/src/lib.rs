@@ -46,6 +46,11 @@ pub mod sim;
 mod store;
 mod watermark;
 
+/// The examples of the README are run as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
+
 pub use batch::{BatchError, BatchHeader, HEADER_BYTES, LENGTH_PREFIX_BYTES, MAGIC, NO_PRODUCER_ID};
 pub use error::{AppendError, CreateError, CutError, DeleteError, OpenError, ReadError, StoreFailed};
 pub use io::IoMode;
