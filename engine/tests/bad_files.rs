@@ -253,7 +253,10 @@ fn outcome(backend: &Backend, all: &[Vec<String>; 2], file: &str) -> (Outcome, S
             (Ok(_), Some(err)) if err.contains(name) => Outcome::Unreadable,
             (Ok(_), Some(err)) if err == WRONG_CRC => Outcome::WrongCrc,
             (Ok(_), Some(err)) => Outcome::Bad(format!("t-{n}: {err}")),
-            (Ok(_), None) if values == *all => Outcome::Whole,
+            (Ok(_), None) if values == *all => match ringmain_engine::sim::check_log(&log) {
+                Ok(()) => Outcome::Whole,
+                Err(what) => Outcome::Bad(what),
+            },
             (Ok(_), None) if said.contains(name) => Outcome::CutAndSaid,
             (Ok(_), None) => Outcome::Bad(format!("t-{n} has {} of {} records", values.len(), all.len())),
         };
