@@ -28,6 +28,8 @@ mod checkpoint;
 mod epochs;
 mod error;
 mod fate;
+#[cfg(any(test, feature = "sim"))]
+pub mod fuzzing;
 mod housekeeping;
 mod index;
 pub mod inspect;

@@ -59,7 +59,7 @@ impl Checkpoint {
         replace_file(io, &dir.join(FILE), encode(epoch, head, logs).as_bytes(), true)
     }
 
-    fn decode(content: &[u8]) -> Result<Self, Malformed> {
+    pub(crate) fn decode(content: &[u8]) -> Result<Self, Malformed> {
         let malformed = |position: usize, reason: &str| Malformed {
             position: position as u64,
             reason: reason.to_owned(),
