@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+/// A file for which there is no room is asked for again after this.
+const FILE_RETRY: Duration = Duration::from_secs(1);
 /// Write-back is begun every so many bytes.
 const WRITE_BACK_BYTES: u64 = 8 << 20;
 
@@ -24,6 +26,8 @@ struct Chores {
     write_back: bool,
     pressed: bool,
     file_wanted: bool,
+    /// When the last attempt to make a file failed.
+    file_failed: Option<Instant>,
     stop: bool,
 }
 
@@ -65,15 +69,18 @@ impl House {
     /// The journal needs another file.
     pub(crate) fn want_file(&self) {
         let mut chores = self.lock();
-        if !chores.file_wanted {
+        let in_vain = chores.file_failed.is_some_and(|at| at.elapsed() < FILE_RETRY);
+        if !chores.file_wanted && !in_vain {
             chores.file_wanted = true;
             self.changed.notify_one();
         }
     }
 
     /// A file was made; whoever needs a further one asks again.
-    pub(crate) fn file_made(&self) {
-        self.lock().file_wanted = false;
+    pub(crate) fn file_made(&self, made: bool) {
+        let mut chores = self.lock();
+        chores.file_wanted = false;
+        chores.file_failed = (!made).then(Instant::now);
     }
 
     pub(crate) fn stop(&self) {
@@ -83,10 +90,11 @@ impl House {
 
     /// A checkpoint begins: what is appended from now on is for the next one.
     pub(crate) fn checkpoint_begins(&self) {
-        self.unsynced_bytes.store(0, Ordering::Relaxed);
         let mut chores = self.lock();
         chores.dirty_since = None;
         chores.pressed = false;
+        // Last, and under the lock: who counts the first byte from here on says since when.
+        self.unsynced_bytes.store(0, Ordering::Relaxed);
     }
 
     /// A checkpoint was not made; it is tried again after the usual time.

@@ -7,7 +7,7 @@ use crate::checkpoint::{Keeper, KeeperThread, StoreCore};
 use crate::error::{CreateError, DeleteError, OpenError, StoreFailed};
 use crate::io::{Io, IoMode, Locked, OpenMode, backend};
 use crate::journal::entry::{Kind, Section};
-use crate::journal::{Committer, Journal, JournalThread, Limits, NoteError};
+use crate::journal::{BLOCKS_PER_CUT, Committer, Journal, JournalThread, Limits, NoteError};
 use crate::log::{Log, LogConfig, LogFiles, LogId};
 use crate::offset::{LeaderEpoch, Offset};
 use crate::{log_number, partition_metadata};
@@ -122,7 +122,7 @@ impl Store {
     /// nothing can replace it, or cannot be read or written.
     pub fn open(dir: impl Into<PathBuf>, config: StoreConfig) -> Result<Self, OpenError> {
         let io_mode = config.io_mode.unwrap_or_else(IoMode::detect);
-        Self::open_with(dir.into(), config, io_mode, backend(io_mode), true)
+        Self::open_with(dir.into(), within_bounds(config), io_mode, backend(io_mode), true)
     }
 
     /// Without threads, who waits does the work of the journal.
@@ -288,7 +288,7 @@ impl Store {
     fn sync_own_dir(&self) -> io::Result<()> {
         let dir = &self.core.dir;
         self.core.io.sync_dir(dir).map_err(|err| {
-            io::Error::other(self.core.journal.fate.fail(format!("syncing {}", dir.display()), err))
+            io::Error::other(self.core.journal.fail(format!("syncing {}", dir.display()), err))
         })
     }
 
@@ -310,11 +310,10 @@ impl Store {
             Err(err) => return Err(DeleteError::Io { name: name.into(), source: io::Error::other(err) }),
         }
         let gone = core.dir.join(format!("{DELETED}{}", log.number));
-        let renamed = core.io.rename(&core.dir.join(name), &gone).and_then(|()| self.sync_own_dir());
+        let failed = |source| DeleteError::Io { name: name.into(), source };
+        core.io.rename(&core.dir.join(name), &gone).map_err(failed)?;
         core.logs.write().unwrap_or_else(PoisonError::into_inner).remove(name);
-        renamed
-            .and_then(|()| core.io.remove_dir(&gone))
-            .map_err(|source| DeleteError::Io { name: name.into(), source })
+        self.sync_own_dir().and_then(|()| core.io.remove_dir(&gone)).map_err(failed)
     }
 
     /// Refuses appends from now on, makes everything durable and leaves the mark of a clean stop, so
@@ -346,6 +345,14 @@ impl Store {
     fn refuse_failed(&self) -> io::Result<()> {
         self.failure().map_or(Ok(()), |failed| Err(io::Error::other(failed)))
     }
+}
+
+/// Whole blocks of any device, and room for the notes of a cut in the quarter of a file that is kept for them.
+fn within_bounds(mut config: StoreConfig) -> StoreConfig {
+    let least = 4 * BLOCKS_PER_CUT * 4096;
+    config.journal_file_bytes = config.journal_file_bytes.max(least).next_multiple_of(4096);
+    config.journal_files_max = config.journal_files_max.max(1);
+    config
 }
 
 fn limits(config: &StoreConfig) -> Limits {

@@ -17,7 +17,7 @@ use std::sync::Arc;
 /// The file's name.
 pub(crate) const FILE: &str = "checkpoint";
 /// The largest file that is read.
-const FILE_BYTES_MAX: usize = 1 << 30;
+const FILE_BYTES_MAX: usize = 1 << 36;
 const TITLE: &str = "ringmain-checkpoint 1";
 
 /// How far everything was when the checkpoint began.

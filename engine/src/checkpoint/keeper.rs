@@ -12,10 +12,7 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::{Builder, JoinHandle};
-use std::time::{Duration, Instant};
-
-/// After a journal file could not be made, so long none is tried.
-const FILE_RETRY: Duration = Duration::from_secs(5);
+use std::time::Duration;
 
 /// What a store shares with its threads.
 #[derive(Debug)]
@@ -132,12 +129,12 @@ impl Keeper {
                 && let Err(err) = core.io.sync_dir(&one.log.dir)
                 && !one.log.is_deleted()
             {
-                fate.fail(format!("syncing the directory of {}", one.log.name()), err);
+                core.journal.fail(format!("syncing the directory of {}", one.log.name()), err);
             }
         }
         for (token, outcome) in self.sync.wait_all() {
             if let Err(err) = outcome {
-                fate.fail(format!("syncing {}", changed[token].log.name()), err);
+                core.journal.fail(format!("syncing {}", changed[token].log.name()), err);
             }
         }
         for one in changed {
@@ -159,14 +156,15 @@ impl Keeper {
                 return Err(err);
             }
             Err(err) => {
-                core.journal.fate.fail(format!("writing {}", core.dir.join(super::FILE).display()), err);
+                core.journal.fail(format!("writing {}", core.dir.join(super::FILE).display()), err);
                 return Ok(());
             }
         }
+        // First: who holds what the rest needs may wait for the room.
+        core.journal.free_before(capture.head.sequence);
         for one in &capture.logs {
             one.log.set_checkpointed(Arc::clone(&one.state), one.generation);
         }
-        core.journal.free_before(capture.head.sequence);
         Ok(())
     }
 
@@ -178,10 +176,10 @@ impl Keeper {
         Ok(())
     }
 
-    /// Makes a further file for the journal. `false` if that was tried in vain.
-    pub(crate) fn make_file(&mut self, core: &StoreCore) -> bool {
+    /// Makes a further file for the journal.
+    pub(crate) fn make_file(&mut self, core: &StoreCore) {
         if self.files >= self.files_max || core.journal.fate.has_failed() {
-            return true;
+            return;
         }
         let made = files::make(&*core.io, &core.dir, self.files, self.file_bytes);
         match &made {
@@ -189,10 +187,8 @@ impl Keeper {
             Err(err) => tracing::warn!(store = %core.dir.display(),
                 "no further journal file can be made, so segments are synced instead: {err}"),
         }
-        core.journal.house.file_made();
-        let is_made = made.is_ok();
+        core.journal.house.file_made(made.is_ok());
         core.journal.add_file(made.map(|file| (file, self.file_bytes)));
-        is_made
     }
 
     /// Has the kernel begin to write what was appended, so that a checkpoint finds little to wait for.
@@ -275,7 +271,6 @@ impl StoreCore {
     pub(crate) fn start(self: &Arc<Self>) -> io::Result<KeeperThread> {
         let core = Arc::clone(self);
         let run = move || {
-            let mut no_file_since: Option<Instant> = None;
             loop {
                 let due = core.journal.house.wait(core.checkpoint_bytes, core.checkpoint_age);
                 if due.stop {
@@ -283,12 +278,7 @@ impl StoreCore {
                 }
                 let mut keeper = core.keeper();
                 if due.file {
-                    // A full disk is not filled up and emptied again with every append.
-                    if no_file_since.is_some_and(|since| since.elapsed() < FILE_RETRY) {
-                        core.journal.add_file(Err(ErrorKind::StorageFull.into()));
-                    } else {
-                        no_file_since = (!keeper.make_file(&core)).then(Instant::now);
-                    }
+                    keeper.make_file(&core);
                 }
                 if core.journal.fate.has_failed() {
                     core.journal.house.checkpoint_begins();

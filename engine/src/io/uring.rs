@@ -259,7 +259,11 @@ impl RingCommits {
     fn enter(&mut self, wait_for: usize) {
         match self.ring.submit_and_wait(wait_for) {
             Ok(_) => {}
-            Err(err) if matches!(err.kind(), io::ErrorKind::Interrupted | io::ErrorKind::ResourceBusy) => {}
+            Err(err)
+                if matches!(
+                    err.kind(),
+                    io::ErrorKind::Interrupted | io::ErrorKind::ResourceBusy | io::ErrorKind::WouldBlock
+                ) => {}
             Err(err) => {
                 // The ring itself is broken. What is under way stays in `in_flight`, since the kernel may
                 // still use its memory, and is reported as failed.

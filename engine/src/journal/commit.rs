@@ -3,7 +3,7 @@
 use super::draft::Draft;
 use super::entry::{ENTRY_HEADER_BYTES, Kind, SECTION_HEADER_BYTES, Section};
 use super::space::Space;
-use super::{Head, Inbox, Journal, Note, NoteError};
+use super::{Head, Inbox, Journal, Limits, Note, NoteError};
 use crate::io::{Block, CommitQueue, DirectFile, Done, Io, IoFile, Wake};
 use crate::log::Log;
 use crate::offset::Offset;
@@ -12,21 +12,6 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-
-/// Bounds of the journal.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
-    /// The largest entry, header included.
-    pub(crate) entry_bytes_max: usize,
-    /// A log with more than this pending has its segments synced instead.
-    pub(crate) range_bytes_max: u64,
-    /// Entries under way at once.
-    pub(crate) writes_max: usize,
-    /// Syncs of segments under way at once.
-    pub(crate) syncs_max: usize,
-    /// Files of the journal.
-    pub(crate) files_max: usize,
-}
 
 /// Notes that go into one entry.
 const NOTES_PER_ENTRY_MAX: usize = 32;
@@ -44,6 +29,8 @@ pub(crate) struct Committer {
     /// Logs and notes that are to go into the next entry.
     waiting: VecDeque<Arc<Log>>,
     notes: VecDeque<Waiting>,
+    /// Logs whose segments were synced, and the notes that say so. They leave the room that is kept for cuts.
+    synced: VecDeque<(Ack, Section)>,
     /// Logs whose segments are being synced, by the token of their syncs.
     syncing: BTreeMap<u64, SyncJob>,
     /// Logs that have a job in `syncing`.
@@ -118,6 +105,7 @@ impl Committer {
             window: VecDeque::new(),
             waiting: VecDeque::new(),
             notes: VecDeque::new(),
+            synced: VecDeque::new(),
             syncing: BTreeMap::new(),
             sync_backlog: VecDeque::new(),
             busy: HashSet::new(),
@@ -180,8 +168,12 @@ impl Committer {
         if journal.fate.has_failed() {
             self.give_up(journal);
         }
-        // Without a file a note asks for one, and is refused if there is none to be had.
-        let blocks = if self.files.is_empty() { u64::MAX } else { self.space.note_blocks() };
+        // Without a file whoever cuts waits for one before it locks anything, since who makes it may wait for
+        // those locks. If there is none to be had, its note is refused.
+        let blocks = match (self.files.is_empty(), self.no_file) {
+            (true, true) => u64::MAX,
+            _ => self.space.note_blocks(),
+        };
         journal.set_note_blocks(blocks);
         busy
     }
@@ -223,16 +215,16 @@ impl Committer {
             }
             return;
         }
-        self.syncs_under_way -= 1;
-        self.start_syncs();
+        // Nobody waits any more for what was given up.
         let Some(job) = self.syncing.get_mut(&done.token) else { return };
+        self.syncs_under_way -= 1;
         if let Err(err) = done.outcome {
             journal.fate.fail(format!("syncing {}", job.ack.log.name()), err);
         }
         job.left -= 1;
-        if job.left == 0
-            && let Some(job) = self.syncing.remove(&done.token)
-        {
+        let finished = job.left == 0;
+        self.start_syncs();
+        if finished && let Some(job) = self.syncing.remove(&done.token) {
             self.segments_synced(journal, job.ack);
         }
     }
@@ -270,6 +262,7 @@ impl Committer {
         let mut logs: Vec<_> =
             self.waiting.drain(..).chain(jobs.into_values().map(|job| job.ack.log)).collect();
         let mut notes: Vec<_> = self.notes.drain(..).collect();
+        logs.extend(self.synced.drain(..).map(|(ack, _)| ack.log));
         for entry in entries {
             logs.extend(entry.acks.into_iter().map(|ack| ack.log));
             notes.extend(entry.notes);
@@ -289,7 +282,7 @@ impl Committer {
 
     /// Begins one entry, if there is anything to put into it and room for it.
     fn write_entry(&mut self, journal: &Journal) -> bool {
-        if self.waiting.is_empty() && self.notes.is_empty() {
+        if self.waiting.is_empty() && self.notes.is_empty() && self.synced.is_empty() {
             return false;
         }
         if self.space.wants_file(self.limits.files_max) {
@@ -315,6 +308,18 @@ impl Committer {
         // Notes may use room that data must leave to them.
         draft.limit = draft.limit.min(usize::try_from(self.space.room_bytes()).unwrap_or(usize::MAX));
         let mut busy = false;
+        while (draft.len + SECTION_HEADER_BYTES) <= draft.limit
+            && notes.len() < 2 * NOTES_PER_ENTRY_MAX
+            && let Some((ack, section)) = self.synced.pop_front()
+        {
+            if ack.log.watermarks.written().1 == ack.generation {
+                draft.note(&section);
+                notes.push(Waiting::Synced(ack, section));
+            } else {
+                // Of a log that was cut meanwhile it would say too much.
+                self.sync_finished(&ack);
+            }
+        }
         for _ in 0..self.waiting.len() {
             let Some(log) = self.waiting.pop_front() else { break };
             match self.take(journal, &log, &mut draft) {
@@ -325,6 +330,8 @@ impl Committer {
                     self.sync_segments(journal, &log, range);
                 }
                 Taken::NoRoom => {
+                    // It waits here already.
+                    log.queued.store(true, Ordering::Release);
                     self.waiting.push_front(log);
                     break;
                 }
@@ -338,7 +345,7 @@ impl Committer {
             }
         }
         if draft.sections == 0 {
-            if !self.waiting.is_empty() {
+            if !self.waiting.is_empty() || !self.synced.is_empty() {
                 journal.house.press();
             }
             self.blocks.push(draft.block);
@@ -479,6 +486,6 @@ impl Committer {
         }
         let zero = Offset::ZERO;
         let section = Section::note(Kind::Synced, log.number, zero, ack.end, zero);
-        self.notes.push_back(Waiting::Synced(ack, section));
+        self.synced.push_back((ack, section));
     }
 }

@@ -12,7 +12,7 @@ pub(crate) mod files;
 pub(crate) mod replay;
 mod space;
 
-pub(crate) use commit::{Committer, Limits};
+pub(crate) use commit::Committer;
 
 use crate::checkpoint::StoreCore;
 use crate::error::StoreFailed;
@@ -26,7 +26,23 @@ use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
 use thiserror::Error;
+
+/// Bounds of the journal.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// The largest entry, header included.
+    pub(crate) entry_bytes_max: usize,
+    /// A log with more than this pending has its segments synced instead.
+    pub(crate) range_bytes_max: u64,
+    /// Entries under way at once.
+    pub(crate) writes_max: usize,
+    /// Syncs of segments under way at once.
+    pub(crate) syncs_max: usize,
+    /// Files of the journal.
+    pub(crate) files_max: usize,
+}
 
 /// Where the next entry is written, as a checkpoint keeps it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,8 +85,11 @@ struct Manual {
     core: Weak<StoreCore>,
 }
 
+/// How often the thread of a store that failed looks who is to be told.
+const FAILED_PAUSE: Duration = Duration::from_millis(20);
+
 /// Blocks that the notes of one cut take at most.
-const BLOCKS_PER_CUT: u64 = 4;
+pub(crate) const BLOCKS_PER_CUT: u64 = 4;
 
 /// At most one entry for each log, and one note for each thread that waits for it.
 #[derive(Debug, Default)]
@@ -120,7 +139,7 @@ impl Journal {
 
     /// Has the log made durable up to its present end. Once is enough for all who wait.
     pub(crate) fn request(&self, log: &Arc<Log>) {
-        if !log.queued.swap(true, Ordering::AcqRel) {
+        if !self.fate.has_ended() && !log.queued.swap(true, Ordering::AcqRel) {
             self.inbox().logs.push(Arc::clone(log));
             self.wake();
         }
@@ -136,6 +155,7 @@ impl Journal {
                 || self.fate.has_ended()
         };
         while !enough() {
+            self.house.want_file();
             self.house.press();
             if self.pump(true) {
                 continue;
@@ -202,6 +222,17 @@ impl Journal {
         *self.head.lock().unwrap_or_else(PoisonError::into_inner) = head;
     }
 
+    /// Ends all writing to the store, and has everybody told who waits for the journal's thread.
+    pub(crate) fn fail(&self, what: String, source: io::Error) -> StoreFailed {
+        let failed = self.fate.fail(what, source);
+        // Whether it is parked or about to be: the bell is heard by the next wait.
+        if let Some(waker) = self.waker.get() {
+            waker.wake();
+        }
+        self.room_moved.notify(usize::MAX);
+        failed
+    }
+
     fn wake(&self) {
         // In this order with the thread's own: it parks, then looks at the inbox again.
         if self.parked.load(Ordering::SeqCst)
@@ -263,6 +294,10 @@ impl Journal {
         if !committer.has_room() {
             // Only something that is done changes that: what is asked for meanwhile shares the next entry.
             return committer.wait();
+        }
+        if self.fate.has_failed() {
+            // What is under way may never be done, and nobody waits for it.
+            return std::thread::sleep(FAILED_PAUSE);
         }
         self.parked.store(true, Ordering::SeqCst);
         let nothing = {

@@ -132,6 +132,8 @@ impl Replay {
             .entry(section.log)
             .or_insert_with(|| LogStory { durable: known, ..LogStory::default() });
         match section.kind {
+            // The checkpoint knows a later cut, and with it all that this one left.
+            Kind::Data | Kind::Synced if sequence < cut_known => {}
             Kind::Data => story.durable = story.durable.max(section.end),
             // Of what was there before the cut that is under way.
             Kind::Synced if story.cut_to.is_some() => {}
@@ -248,5 +250,21 @@ impl LogStory {
     /// What the checkpoint knows of the log holds up to here only.
     pub(crate) fn cut_since(&self, sequence: u64) -> Option<Offset> {
         self.cuts.iter().filter(|(cut, _)| *cut > sequence).map(|(_, offset)| *offset).min()
+    }
+}
+
+#[cfg(test)]
+mod review {
+    use super::*;
+    /// E: head, then (while other logs are captured) data, a cut and appends of this log, then its state.
+    #[test]
+    fn e_data_before_a_cut_that_the_checkpoint_knows() {
+        let mut replay = Replay::default();
+        let known = |_: u64| (Offset(60), 12);
+        let note = |kind, at, end| Section::note(kind, 7, Offset(at), Offset(end), Offset(0));
+        replay.note(10, &note(Kind::Data, 50, 100), known);
+        replay.note(11, &note(Kind::Truncate, 50, 50), known);
+        replay.note(12, &note(Kind::Truncated, 50, 50), known);
+        assert_eq!(replay.logs[&7].durable, Offset(60), "the log has 60, so it is put into quarantine");
     }
 }

@@ -200,8 +200,8 @@ impl Log {
         let full = is_full(&err);
         match segment.file.truncate(extent.size_bytes) {
             Ok(()) if full => AppendError::DiskFull,
-            Ok(()) => self.journal.fate.fail(format!("writing to {}", segment.path.display()), err).into(),
-            Err(err) => self.journal.fate.fail(format!("cutting {}", segment.path.display()), err).into(),
+            Ok(()) => self.journal.fail(format!("writing to {}", segment.path.display()), err).into(),
+            Err(err) => self.journal.fail(format!("cutting {}", segment.path.display()), err).into(),
         }
     }
 }

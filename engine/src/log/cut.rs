@@ -38,6 +38,10 @@ impl Log {
         }
         let _reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
         let end = self.boundary(offset).map_err(CutError::Read)?;
+        if end.offset < start {
+            // The batch holds records before the start, which are not there, and cannot be cut in two.
+            return Err(CutError::OutOfRange { offset, start, end: written.offset });
+        }
         // First the journal knows: from here on a crash leaves the log cut. What it has of the log
         // beyond is void, and nothing newer may come before this.
         self.journal.note(self.note(Kind::Truncate, end.offset, Offset::ZERO))?;
@@ -45,8 +49,7 @@ impl Log {
         self.forget_checkpoint();
         self.begin_sync();
         let outcome = self.cut_files(&mut appender, end);
-        let failed =
-            outcome.err().map(|err| self.journal.fate.fail(format!("truncating {}", self.name), err));
+        let failed = outcome.err().map(|err| self.journal.fail(format!("truncating {}", self.name), err));
         self.end_sync();
         // A sync before this one may have failed, and taken the error with it.
         if let Some(failed) = failed.or(self.failure()) {
@@ -82,8 +85,7 @@ impl Log {
                 self.dir_changed.store(false, Ordering::Release);
                 self.io.sync_dir(&self.dir)
             });
-            let failed =
-                synced.err().map(|err| self.journal.fate.fail(format!("syncing {}", self.name), err));
+            let failed = synced.err().map(|err| self.journal.fail(format!("syncing {}", self.name), err));
             self.end_sync();
             // A sync before this one may have failed, and taken the error with it.
             if let Some(failed) = failed.or(self.failure()) {

@@ -94,9 +94,13 @@ impl Completion {
 }
 
 impl Log {
-    /// Waits until more than `end` may be read. Returns at once if so, and when the log is deleted.
+    /// Waits until more than `end` may be read. Returns at once if so, and when the log is deleted
+    /// or the store dropped.
     pub async fn visible_beyond(&self, end: Offset) {
-        let moved = || (self.progress().visible > end || self.is_deleted()).then_some(());
+        let moved = || {
+            let over = self.is_deleted() || self.journal.fate.has_ended();
+            (over || self.progress().visible > end).then_some(())
+        };
         until(&self.watermarks.visible_moved, moved).await;
     }
 }
