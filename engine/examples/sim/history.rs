@@ -3,9 +3,9 @@
 
 use crate::model::{LogModel, Presence};
 use crate::random::Random;
-use crate::settings::{Coverage, store_config};
+use crate::settings::{Coverage, Shape, store_config};
 use ringmain_engine::sim::{self, Disk, FaultHits, Faults};
-use ringmain_engine::{Completion, Durability, Log, Store, StoreConfig};
+use ringmain_engine::{Completion, Durability, Log, Store, StoreConfig, WaitError};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -31,6 +31,8 @@ pub(crate) struct Waiting {
     pub(crate) end: i64,
     pub(crate) asked: Durability,
     pub(crate) completion: Completion,
+    /// The log was truncated before its end.
+    pub(crate) was_cut: bool,
 }
 
 /// A seed's history, under way.
@@ -38,6 +40,11 @@ pub(crate) struct History {
     pub(crate) random: Random,
     pub(crate) disk: Disk,
     pub(crate) config: StoreConfig,
+    pub(crate) shape: Shape,
+    /// Checkpoints come only when the journal is full.
+    pub(crate) no_checkpoints: bool,
+    /// Whether the disk can be read past the page cache.
+    direct: bool,
     pub(crate) logs: BTreeMap<String, LogModel>,
     pub(crate) waiting: Vec<Waiting>,
     pub(crate) coverage: Coverage,
@@ -61,16 +68,19 @@ pub(crate) struct Passed {
 /// Runs the history of a seed.
 pub(crate) fn run(seed: u64, verbose: bool) -> Outcome<Passed> {
     let mut random = Random::new(seed ^ 0x5157_11fe_a12e_0d15);
-    let config = store_config(&mut random);
+    let (config, shape) = (store_config(&mut random), Shape::any(&mut random));
+    let no_checkpoints = random.percent(20);
     let disk = Disk::new(seed);
-    if random.percent(10) {
-        disk.set_direct(false);
-    }
+    let direct = random.percent(90);
+    disk.set_direct(direct);
     disk.set_write_back(if random.percent(50) { 30 } else { 0 });
     let mut history = History {
         random,
         disk,
         config,
+        shape,
+        no_checkpoints,
+        direct,
         logs: BTreeMap::new(),
         waiting: Vec::new(),
         coverage: Coverage::default(),
@@ -80,8 +90,8 @@ pub(crate) fn run(seed: u64, verbose: bool) -> Outcome<Passed> {
         hits: FaultHits::default(),
         closing: false,
     };
-    history.say(|| format!("config {:?}", history.config));
-    let lives = history.random.within(2..=5);
+    history.say(|| format!("{:?}, config {:?}", history.shape, history.config));
+    let lives = history.shape.lives(&mut history.random);
     let mut stop = Stop::Clean;
     for _ in 0..lives {
         let store = history.start(stop)?;
@@ -152,11 +162,16 @@ impl History {
         let mut power = stop == Stop::Power;
         let mut crashed_alive = stop != Stop::Clean && !self.closing;
         self.disk.set_faults(Faults::default());
+        if self.random.percent(10) {
+            // Indexes are as the configuration of logs tells, so that one stays.
+            self.config = StoreConfig { log: self.config.log, ..store_config(&mut self.random) };
+            self.say(|| format!("config {:?}", self.config));
+        }
         for _ in 0..2 {
             if !self.random.percent(30) {
                 break;
             }
-            let faults = self.random.percent(10);
+            let faults = self.random.percent(25);
             if faults {
                 let per_mille = u32::try_from(self.random.within(20..=300)).unwrap_or(0);
                 self.disk.set_faults(Faults {
@@ -165,6 +180,10 @@ impl History {
                     sync_dir_per_mille: per_mille,
                     ..Faults::default()
                 });
+            }
+            // Without both a start cannot prove what it finds, and goes on.
+            if self.direct && self.random.percent(10) {
+                self.disk.set_capacity(self.disk.used_bytes() + self.random.below(6000));
             }
             let reach = [5, 20, 80, 300][usize::try_from(self.random.below(4)).unwrap_or(0)];
             let operations = self.random.within(1..=reach);
@@ -239,8 +258,12 @@ impl History {
 
     /// Steps until the life ends; how it ended.
     fn live(&mut self, mut store: Store) -> Outcome<Stop> {
-        let steps = self.random.within(5..=60);
-        let fault_at = if self.random.percent(30) { self.random.below(steps) } else { u64::MAX };
+        let steps = self.shape.steps(&mut self.random);
+        let fault_at = if self.random.percent(self.shape.faulty_percent()) {
+            self.random.below(steps)
+        } else {
+            u64::MAX
+        };
         if self.random.percent(60) {
             let reach = if self.random.percent(50) { 40 } else { 400 };
             let operations = self.random.within(1..=reach);
@@ -342,25 +365,33 @@ impl History {
         }
     }
 
+    /// What became of an append that waited.
+    pub(crate) fn told(&mut self, one: &Waiting, outcome: Result<(), WaitError>) -> Outcome<()> {
+        let Waiting { log: name, end, .. } = one;
+        match outcome {
+            Ok(()) if one.asked != Durability::Durable => Ok(()),
+            Ok(()) if one.was_cut => {
+                Err(format!("log {name}: offset {end} was truncated, and is called durable"))
+            }
+            Ok(()) => {
+                self.logs.entry(name.clone()).and_modify(|model| model.durable_to(*end));
+                Ok(())
+            }
+            Err(WaitError::Truncated) if one.was_cut => Ok(()),
+            Err(_) if self.excused() => Ok(()),
+            Err(err) => Err(format!("log {name}: waiting for offset {end} failed: {err}")),
+        }
+    }
+
     /// Looks at what is durable and visible, and at appends whose outcome is known.
     fn observe(&mut self, store: &Store) -> Outcome<()> {
-        let excused = self.excused();
-        let mut outcomes = Vec::new();
-        self.waiting.retain(|one| match one.completion.outcome() {
-            None => true,
-            Some(outcome) => {
-                outcomes.push((one.log.clone(), one.end, one.asked, outcome));
-                false
-            }
-        });
-        for (name, end, asked, outcome) in outcomes {
-            let Some(model) = self.logs.get_mut(&name) else { continue };
-            match outcome {
-                Ok(()) if asked == Durability::Durable => model.durable_to(end),
-                Ok(()) => {}
-                Err(_) if excused => {}
-                Err(err) => return Err(format!("log {name}: waiting for offset {end} failed: {err}")),
-            }
+        let (told, waiting) = std::mem::take(&mut self.waiting)
+            .into_iter()
+            .map(|one| (one.completion.outcome(), one))
+            .partition::<Vec<_>, _>(|(outcome, _)| outcome.is_some());
+        self.waiting.extend(waiting.into_iter().map(|(_, one)| one));
+        for (outcome, one) in told {
+            outcome.map_or(Ok(()), |outcome| self.told(&one, outcome))?;
         }
         for (name, model) in &mut self.logs {
             let Some(log) = store.log(name) else { continue };

@@ -2,12 +2,16 @@
 
 use crate::history::{History, Outcome, Waiting};
 use crate::model::{Batch, LogModel, Presence};
-use crate::settings::CUTS;
+use crate::settings::{CUTS, Shape};
 use ringmain_engine::sim::{self, Faults};
 use ringmain_engine::{AppendError, BatchBuilder, Durability, Log, LogId, Offset, Store};
 use std::sync::Arc;
 
 const NAMES: [&str; 4] = ["a-0", "b-0", "c-0", "d-1"];
+
+/// Files of the journal that have room for the notes of cuts even where no checkpoint can be written. In
+/// smaller ones a cut may wait for room on the disk for ever, and nobody else is here to make it.
+const ROOMY_BYTES: u64 = 12 * 1024;
 
 /// A batch to be appended.
 struct Made {
@@ -18,8 +22,16 @@ struct Made {
 
 impl History {
     pub(crate) fn step(&mut self, store: &Store) -> Outcome<()> {
-        match self.random.below(100) {
+        // Without much else several entries are under way, and syncs beside them.
+        let few = match self.shape {
+            Shape::Mixed => 100,
+            Shape::Small => 60,
+            Shape::Large => 70,
+        };
+        let kinds = if self.random.percent(50) { few } else { 100 };
+        match self.random.below(kinds) {
             0..45 => self.append(store),
+            60..70 if self.no_checkpoints => self.append(store),
             45..60 => {
                 let worked = sim::step_journal(store);
                 self.note(format!("journal: {worked}"));
@@ -42,7 +54,7 @@ impl History {
             88..91 if CUTS => self.advance_start(store),
             84..94 => self.create(store),
             94..96 => self.delete(store),
-            96..98 => self.change_capacity(),
+            96..98 if self.config.journal_file_bytes >= ROOMY_BYTES => self.change_capacity(),
             _ => self.append(store),
         }
     }
@@ -61,11 +73,7 @@ impl History {
 
     /// A value that no other record has.
     fn fill(&mut self, builder: &mut BatchBuilder) {
-        let bytes = match self.random.below(20) {
-            0 => self.random.within(2000..=7000),
-            1..5 => self.random.within(300..=2000),
-            _ => self.random.below(200),
-        };
+        let bytes = self.shape.value_bytes(&mut self.random);
         self.count += 1;
         let mut value = format!("{}:", self.count).into_bytes();
         let filler = u8::try_from(self.count % 251).unwrap_or(0);
@@ -166,7 +174,7 @@ impl History {
             }
         }
         let (end, completion) = (appended.end_offset.0, appended.completion);
-        self.waiting.push(Waiting { log: name, end, asked, completion });
+        self.waiting.push(Waiting { log: name, end, asked, completion, was_cut: false });
         Ok(())
     }
 
@@ -196,13 +204,7 @@ impl History {
         let told = outcome.as_ref().map_or_else(ToString::to_string, |()| "done".into());
         self.note(format!("wait for {} of {}: {told}", one.end, one.log));
         self.coverage.count("waits");
-        match outcome {
-            Ok(()) if one.asked == Durability::Durable => self.model(&one.log)?.durable_to(one.end),
-            Ok(()) => {}
-            Err(_) if self.excused() => {}
-            Err(err) => return Err(format!("log {}: waiting for {} failed: {err}", one.log, one.end)),
-        }
-        Ok(())
+        self.told(&one, outcome)
     }
 
     fn read(&mut self, store: &Store) -> Outcome<()> {
@@ -238,7 +240,9 @@ impl History {
         self.note(format!("truncate {name} at {offset}: {outcome:?}"));
         match outcome {
             Ok(at) if at.0 == base => {
-                self.waiting.retain(|one| one.log != name || one.end <= base);
+                // Whoever waits for what is gone must hear that, whatever comes in its place.
+                let cut = self.waiting.iter_mut().filter(|one| one.log == name && one.end > base);
+                cut.for_each(|one| one.was_cut = true);
                 self.model(&name)?.cut(base);
                 self.coverage.count("truncations");
                 Ok(())
@@ -334,7 +338,7 @@ impl History {
     /// Something goes wrong from now on.
     pub(crate) fn inject(&mut self) {
         let mut faults = Faults { once: true, unwritten: self.random.percent(50), ..Faults::default() };
-        let what = match self.random.below(6) {
+        let what = match self.random.below(if self.shape == Shape::Large { 12 } else { 6 }) {
             0 => (&mut faults.write_per_mille, "faults: writes"),
             1 => (&mut faults.direct_write_per_mille, "faults: writes past the cache"),
             2 => (&mut faults.sync_per_mille, "faults: syncs"),
