@@ -123,6 +123,8 @@ pub fn check_log(dir: &Path, mut progress: impl FnMut(u64)) -> io::Result<LogRep
     for (at, path) in paths.iter().enumerate() {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let Some(base) = crate::log::segment_base(name) else { continue };
+        // Before the segment: in a log in use both grow, and an entry is written after its batch.
+        let indexes = Indexes::read(&*io, &stem(dir, base))?;
         let reader = SegmentReader::open(path)?;
         let last = at + 1 == paths.len();
         report.segments += 1;
@@ -166,7 +168,7 @@ pub fn check_log(dir: &Path, mut progress: impl FnMut(u64)) -> io::Result<LogRep
         }
         expected = Some(next);
         report.bytes += reader.len;
-        check_indexes(&*io, &stem(dir, base), &claims, last, &mut report)?;
+        indexes.check(&claims, last, &mut report);
     }
     Ok(report)
 }
@@ -202,41 +204,45 @@ impl Claims {
     }
 }
 
-fn check_indexes(
-    io: &dyn Io,
-    stem: &Path,
-    claims: &Claims,
-    last: bool,
-    report: &mut LogReport,
-) -> io::Result<()> {
-    check_index(io, &stem.with_extension("index"), last, report, |bytes| {
-        let entry = OffsetEntry::decode(bytes);
-        (u64::from(entry.relative_offset), claims.holds_offset(entry))
-    })?;
-    check_index(io, &stem.with_extension("timeindex"), last, report, |bytes| {
-        let entry = TimeEntry::decode(bytes);
-        (u64::from(entry.relative_offset), claims.holds_time(entry))
-    })
+/// The index files of a segment, with what is in them.
+struct Indexes {
+    offsets: (PathBuf, Vec<u8>),
+    times: (PathBuf, Vec<u8>),
+}
+
+impl Indexes {
+    fn read(io: &dyn Io, stem: &Path) -> io::Result<Self> {
+        let read = |ending| {
+            let path = stem.with_extension(ending);
+            match read_file(io, &path, INDEX_BYTES_MAX) {
+                Ok(content) => Ok((path, content)),
+                // An index with no entry has no file.
+                Err(err) if err.kind() == io::ErrorKind::NotFound => Ok((path, Vec::new())),
+                Err(err) => Err(err),
+            }
+        };
+        Ok(Self { offsets: read("index")?, times: read("timeindex")? })
+    }
+
+    fn check(&self, claims: &Claims, last: bool, report: &mut LogReport) {
+        check_index(&self.offsets, last, report, |bytes| {
+            let entry = OffsetEntry::decode(bytes);
+            (u64::from(entry.relative_offset), claims.holds_offset(entry))
+        });
+        check_index(&self.times, last, report, |bytes| {
+            let entry = TimeEntry::decode(bytes);
+            (u64::from(entry.relative_offset), claims.holds_time(entry))
+        });
+    }
 }
 
 fn check_index<const N: usize>(
-    io: &dyn Io,
-    path: &Path,
+    (path, content): &(PathBuf, Vec<u8>),
     last: bool,
     report: &mut LogReport,
     holds: impl Fn([u8; N]) -> (u64, bool),
-) -> io::Result<()> {
-    let content = match read_file(io, path, INDEX_BYTES_MAX) {
-        Ok(content) => content,
-        // An index with no entry has no file.
-        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(err) => return Err(err),
-    };
-    let problem = |position: usize, what: &str| Problem {
-        file: path.to_owned(),
-        position: position as u64,
-        what: what.to_owned(),
-    };
+) {
+    let problem = |position: usize, what: &str| Problem::new(path, position as u64, what);
     let mut offset_before = None;
     for (at, bytes) in content.chunks(N).enumerate() {
         let Ok(bytes) = <[u8; N]>::try_from(bytes) else {
@@ -258,5 +264,4 @@ fn check_index<const N: usize>(
         }
         offset_before = Some(offset);
     }
-    Ok(())
 }
