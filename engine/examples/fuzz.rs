@@ -14,6 +14,9 @@ const HELP: &str = "Usage: fuzz [--target NAME] [--seconds N] [--from SEED] [--k
   --from SEED    the first seed (0); one seed is one input for each file of the corpus
   --keep DIR     where failing inputs go (.work/fuzz)";
 
+/// Enough to look at.
+const FAILURES_MAX: u64 = 20;
+
 struct Arguments {
     target: Option<String>,
     time: Duration,
@@ -51,11 +54,11 @@ fn main() -> io::Result<ExitCode> {
         eprintln!("{HELP}");
         return Ok(ExitCode::from(2));
     };
-    let mut failed = 0;
+    let mut failed = 0u64;
     for target in TARGETS.iter().filter(|one| arguments.target.as_ref().is_none_or(|name| name == one.name)) {
         let corpus = corpus(target.name)?;
         let (begun, mut count, mut seed) = (Instant::now(), 0u64, arguments.from);
-        while begun.elapsed() < arguments.time {
+        while begun.elapsed() < arguments.time && failed < FAILURES_MAX {
             for (number, input) in corpus.iter().enumerate() {
                 let given = mutated(input, seed);
                 count += 1;

@@ -1,9 +1,9 @@
 //! Whether a store still takes writes. A failed write or sync ends that for good.
 
 use crate::error::StoreFailed;
+use crate::sync::atomic::{AtomicBool, Ordering};
 use std::io;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 #[derive(Debug, Default)]
 pub(crate) struct Fate {

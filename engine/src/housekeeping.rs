@@ -1,8 +1,9 @@
 //! What is to be done beside appends: journal files, write-back, checkpoints. This is what others ask
 //! of the housekeeping thread; `checkpoint::Keeper` does it.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Condvar, Mutex, MutexGuard};
+use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 /// A file for which there is no room is asked for again after this.

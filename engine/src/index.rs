@@ -4,10 +4,11 @@
 //! An index is a help, never the truth: it is rebuilt from the segment whenever it disagrees.
 
 use crate::io::{Io, IoFile, Mapping, OpenMode};
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Mutex, MutexGuard};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 /// Bytes that an index file first takes; it doubles when it is full.
 const FIRST_BYTES: usize = 4096;

@@ -43,9 +43,12 @@ mod producers;
 mod record;
 mod scan;
 mod segment;
+#[cfg(all(test, shuttle))]
+mod shuttled;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
 mod store;
+mod sync;
 mod watermark;
 
 /// The examples of the README are run as tests.

@@ -6,10 +6,11 @@ use crate::index::{IndexEntries, OffsetEntry, SegmentIndex, TimeEntry};
 use crate::io::{Io, IoFile, OpenMode};
 use crate::offset::Offset;
 use crate::scan::Scanner;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, Ordering};
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 /// The file name without ending of the segment that begins at `base`.
 pub(crate) fn stem(dir: &Path, base: Offset) -> PathBuf {

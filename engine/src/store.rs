@@ -10,12 +10,13 @@ use crate::journal::entry::{Kind, Section};
 use crate::journal::{BLOCKS_PER_CUT, Committer, Journal, JournalThread, Limits, NoteError};
 use crate::log::{Log, LogConfig, LogFiles, LogId};
 use crate::offset::{LeaderEpoch, Offset};
+use crate::sync::{Mutex, RwLock};
 use crate::{log_number, partition_metadata};
 use open::Numbers;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 pub(crate) use version::FILE as VERSION_FILE;

@@ -4,9 +4,10 @@
 //! `visible <= written`. Ends are exclusive.
 
 use crate::offset::Offset;
-use event_listener::Event;
+use crate::sync::Event;
+use crate::sync::{Mutex, MutexGuard};
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 
 /// What an append waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,12 +6,13 @@ use crate::io::{Io, SyncQueue};
 use crate::journal::{Head, Journal, files};
 use crate::log::{Log, LogState};
 use crate::offset::Offset;
+use crate::sync::atomic::Ordering;
+use crate::sync::thread::{Builder, JoinHandle};
+use crate::sync::{Mutex, RwLock};
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::thread::{Builder, JoinHandle};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 /// What a store shares with its threads.
@@ -237,7 +238,7 @@ fn capture(core: &StoreCore) -> Capture {
 }
 
 impl StoreCore {
-    fn keeper(&self) -> std::sync::MutexGuard<'_, Keeper> {
+    fn keeper(&self) -> crate::sync::MutexGuard<'_, Keeper> {
         self.keeper.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

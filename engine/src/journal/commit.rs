@@ -7,11 +7,11 @@ use super::{Head, Inbox, Journal, Limits, Note, NoteError};
 use crate::io::{Block, CommitQueue, DirectFile, Done, Io, IoFile, Wake};
 use crate::log::Log;
 use crate::offset::Offset;
+use crate::sync::atomic::Ordering;
 use crate::watermark::Range;
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 /// Notes that go into one entry.
 const NOTES_PER_ENTRY_MAX: usize = 32;

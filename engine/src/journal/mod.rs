@@ -20,12 +20,13 @@ use crate::fate::Fate;
 use crate::housekeeping::House;
 use crate::io::Wake;
 use crate::log::Log;
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::thread::{Builder, JoinHandle};
+use crate::sync::{Event, Listener};
+use crate::sync::{Mutex, MutexGuard};
 use entry::Section;
-use event_listener::{Event, Listener};
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
-use std::thread::{Builder, JoinHandle};
+use std::sync::{Arc, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 use thiserror::Error;
 
@@ -297,7 +298,7 @@ impl Journal {
         }
         if self.fate.has_failed() {
             // What is under way may never be done, and nobody waits for it.
-            return std::thread::sleep(FAILED_PAUSE);
+            return crate::sync::thread::sleep(FAILED_PAUSE);
         }
         self.parked.store(true, Ordering::SeqCst);
         let nothing = {

@@ -7,11 +7,11 @@ use crate::error::AppendError;
 use crate::offset::{LeaderEpoch, Offset};
 use crate::producers::Verdict;
 use crate::segment::{Extent, Indexer, Segment};
+use crate::sync::atomic::Ordering;
 use crate::watermark::{Durability, Position};
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::sync::PoisonError;
-use std::sync::atomic::Ordering;
 
 /// What became of an append.
 #[derive(Debug)]

@@ -6,8 +6,8 @@ use crate::journal::entry::{Kind, Section};
 use crate::offset::Offset;
 use crate::scan::Scanner;
 use crate::segment::{Extent, Indexer, Segment};
+use crate::sync::atomic::Ordering;
 use crate::watermark::Position;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 impl Log {

@@ -7,10 +7,10 @@ use crate::io::{Io, IoFile, OpenMode};
 use crate::offset::Offset;
 use crate::scan::{Damage, Scanner};
 use crate::segment::{Extent, Indexer, Segment, stem};
+use crate::sync::atomic::Ordering;
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 /// Bytes copied at a time when damaged bytes are set aside.
 const COPY_BYTES: usize = 1 << 20;

@@ -26,12 +26,13 @@ use crate::journal::Journal;
 use crate::offset::{LeaderEpoch, Offset};
 use crate::producers::Producers;
 use crate::segment::{Indexer, Segment};
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Event, Listener};
+use crate::sync::{Mutex, MutexGuard, RwLock};
 use crate::watermark::{Progress, Range, Watermarks};
-use event_listener::{Event, Listener};
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError};
 
 /// Names a log for ever: a log deleted and created again under the same name has another id.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]

@@ -14,11 +14,12 @@ use crate::offset::{LeaderEpoch, Offset};
 use crate::producers::Producers;
 use crate::scan::{Damage, Scanner};
 use crate::segment::{Extent, Indexer, Segment, stem};
+use crate::sync::atomic::AtomicBool;
+use crate::sync::{Mutex, RwLock};
 use crate::watermark::{Position, Watermarks};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::Arc;
 
 /// What is known of a log before its files are looked at.
 #[derive(Clone, Debug, Default)]
@@ -464,7 +465,7 @@ impl LogFiles {
             queued: AtomicBool::new(false),
             syncing: AtomicBool::new(false),
             sync_wanted: AtomicBool::new(false),
-            sync_ended: event_listener::Event::new(),
+            sync_ended: crate::sync::Event::new(),
             reading: Mutex::new(()),
             dir_changed: AtomicBool::new(false),
             checkpointed: Mutex::new(None),

@@ -3,8 +3,8 @@
 use super::Log;
 use crate::error::StoreFailed;
 use crate::offset::Offset;
+use crate::sync::{Event, Listener};
 use crate::watermark::{Durability, Standing};
-use event_listener::{Event, Listener};
 use std::sync::Arc;
 use thiserror::Error;
 

@@ -5,9 +5,9 @@ use super::content::SECTOR_BYTES;
 use super::directory::InodeId;
 use super::state::State;
 use crate::io::{Block, DirectFile, IoFile, Locked, Mapping};
+use crate::sync::MutexGuard;
 use std::io::{self, ErrorKind, IoSlice};
 use std::os::fd::BorrowedFd;
-use std::sync::MutexGuard;
 
 /// What every handle has.
 #[derive(Debug)]

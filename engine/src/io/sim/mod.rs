@@ -20,12 +20,13 @@ mod tests;
 mod tree;
 
 use super::{CommitQueue, DirectFile, Io, IoFile, Locked, OpenMode, SyncQueue};
+use crate::sync::{Mutex, MutexGuard};
 use handles::{Handle, SimDirect, SimFile, SimLock};
 use queue::{SimCommits, SimSyncs};
 use state::State;
 use std::io::{self, ErrorKind};
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 /// What goes wrong, and how often: chances in a thousand.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
