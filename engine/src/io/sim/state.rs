@@ -267,7 +267,12 @@ impl State {
                 self.hits.syncs += 1;
                 content.fail_sync(&mut self.random, unwritten)
             }
-            Some(Inode::File(content)) => content.sync(),
+            Some(Inode::File(content)) => {
+                let outcome = content.sync();
+                // A write-back failed before, perhaps under another process, and is told now.
+                self.hits.syncs += u64::from(outcome.is_err());
+                outcome
+            }
             _ => Err(ErrorKind::NotFound.into()),
         }
     }
