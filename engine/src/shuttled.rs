@@ -297,3 +297,19 @@ fn whoever_awaits_is_woken() {
         reader.join().unwrap();
     });
 }
+
+#[test]
+fn a_sync_that_was_refused_is_asked_for_again() {
+    orders(|| {
+        // Without threads, so that nobody takes the log out of the inbox.
+        let disk = Disk::new(1);
+        let store = crate::sim::open(&disk, Path::new("/store"), StoreConfig::default()).unwrap();
+        let log = store.create_log("t-0", LogId([1; 16]), LogConfig::default()).unwrap();
+        log.begin_sync();
+        let (one, two) = (Arc::clone(&log), Arc::clone(&log));
+        let other = thread::spawn(move || one.end_sync());
+        let begun = two.try_begin_sync();
+        other.join().unwrap();
+        assert!(begun || log.queued.load(crate::sync::atomic::Ordering::SeqCst), "it is forgotten");
+    });
+}
