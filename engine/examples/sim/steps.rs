@@ -308,6 +308,11 @@ impl History {
 
     fn delete(&mut self, store: &Store) -> Outcome<()> {
         let Some((name, _)) = self.any_log(store) else { return Ok(()) };
+        if self.random.percent(30) {
+            // In the middle of it, where there are names that are not durable yet.
+            let operations = self.random.within(1..=8);
+            self.disk.stop_after(operations);
+        }
         let outcome = store.delete_log(&name).map_err(|err| err.to_string());
         self.note(format!("delete {name}: {outcome:?}"));
         self.waiting.retain(|one| one.log != name);
