@@ -139,6 +139,10 @@ impl Io for Threaded {
         self.0.sync_dir(path)
     }
 
+    fn random(&self) -> u64 {
+        self.0.random()
+    }
+
     fn sync_queue(&self, depth: u32) -> io::Result<Box<dyn SyncQueue>> {
         self.0.sync_queue(depth)
     }

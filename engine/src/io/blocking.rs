@@ -8,6 +8,7 @@ use super::{
 use nix::fcntl::{FallocateFlags, Flock, FlockArg, fallocate};
 use nix::sys::uio::{pread, pwritev};
 use std::fs::{self, File, OpenOptions};
+use std::hash::{BuildHasher, RandomState};
 use std::io::{self, ErrorKind, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
@@ -153,6 +154,11 @@ impl Io for BlockingIo {
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         File::open(path)?.sync_all()
+    }
+
+    fn random(&self) -> u64 {
+        // Keyed by the system's randomness, each time anew.
+        RandomState::new().hash_one(0)
     }
 
     fn sync_queue(&self, _depth: u32) -> io::Result<Box<dyn SyncQueue>> {

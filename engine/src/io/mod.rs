@@ -143,6 +143,8 @@ pub(crate) trait Io: Send + Sync + Debug {
     fn list(&self, path: &Path) -> io::Result<Vec<String>>;
     /// Makes creations, renames and removals in a directory durable.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
+    /// A number that nobody can guess.
+    fn random(&self) -> u64;
     /// A queue for one thread's syncs, at most `depth` at once.
     fn sync_queue(&self, depth: u32) -> io::Result<Box<dyn SyncQueue>>;
     /// The journal's queue, at most `depth` operations at once.

@@ -71,6 +71,10 @@ impl Io for UringIo {
         self.plain.sync_dir(path)
     }
 
+    fn random(&self) -> u64 {
+        self.plain.random()
+    }
+
     fn sync_queue(&self, depth: u32) -> io::Result<Box<dyn SyncQueue>> {
         Ok(Box::new(RingQueue {
             ring: IoUring::new(depth)?,

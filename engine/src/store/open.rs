@@ -80,6 +80,10 @@ pub(super) fn open(dir: &Path, config: &StoreConfig, io: &Arc<dyn Io>) -> Result
     }
     let checkpoint = read_checkpoint(io_dyn, dir, clean)?;
     let none_known = checkpoint.is_none();
+    if none_known && !clean && version.format > 1 && io.is_dir(&dir.join(files::DIR)) {
+        let reason = "it is gone, and only it tells what of the journal is needed".to_owned();
+        return Err(OpenError::Damaged { file: dir.join(checkpoint::FILE), position: 0, reason });
+    }
     let checkpoint = checkpoint.unwrap_or_default();
     if none_known && clean && io.is_dir(&dir.join(files::DIR)) {
         // Nothing in it is needed, and what epoch it has is not known.
@@ -112,8 +116,14 @@ pub(super) fn open(dir: &Path, config: &StoreConfig, io: &Arc<dyn Io>) -> Result
         prove(io_dyn, &mut *queue, found.iter_mut().map(|(.., files)| files))?;
     }
     let numbers = Numbers { next: next_log, reserved: next_log + NUMBERS_RESERVED };
-    version::write(io_dyn, dir, epoch_floor, numbers.reserved)
-        .map_err(OpenError::io("written", &version_file))?;
+    let write_version = || {
+        let written = version::write(io_dyn, dir, epoch_floor, numbers.reserved);
+        written.map_err(OpenError::io("written", &version_file))
+    };
+    if is_new {
+        // What makes the directory a store comes first: without it nobody would know the rest.
+        write_version()?;
+    }
     let mut logs = Vec::with_capacity(found.len());
     for (name, id, number, files) in found {
         let state = Arc::new(files.state(number));
@@ -121,11 +131,15 @@ pub(super) fn open(dir: &Path, config: &StoreConfig, io: &Arc<dyn Io>) -> Result
     }
     // What is in the journal now is in the logs, on the medium. Nothing of an epoch that ended counts ever
     // again: a crash leaves entries beyond a gap, and a clean stop entries that were under way.
-    let epoch = checkpoint.epoch + 1;
+    let epoch = next_epoch(checkpoint.epoch, io.random());
     let head = Head { sequence: replay.next_sequence, file: 0, position: 0 };
     let states = logs.iter().map(|log| &*log.state);
     Checkpoint::write(io_dyn, dir, epoch, head, states)
         .map_err(OpenError::io("written", dir.join(checkpoint::FILE)))?;
+    if !is_new {
+        // After the checkpoint: a store of this format that has none is damaged.
+        write_version()?;
+    }
     if marked && !is_new {
         // Durable before anything is appended: the next start must know.
         let marker = dir.join(CLEAN_FILE);
@@ -134,6 +148,12 @@ pub(super) fn open(dir: &Path, config: &StoreConfig, io: &Arc<dyn Io>) -> Result
     let files = open_journal(io_dyn, dir, config)?;
     let next_sequence = replay.next_sequence;
     Ok(Opened { lock, clean, epoch_floor, numbers, epoch, next_sequence, files, logs })
+}
+
+/// Higher than the last, and not to be guessed: records that clients send lie in the journal's files, and what
+/// looks like an entry in them must never be taken for one.
+fn next_epoch(last: u64, random: u64) -> u64 {
+    (((last >> 32) + 1) << 32) | (random & u64::from(u32::MAX))
 }
 
 /// A checkpoint that cannot be read is a loss only if the journal is needed.

@@ -219,6 +219,10 @@ impl Io for Disk {
         state.sync_dir(dir)
     }
 
+    fn random(&self) -> u64 {
+        self.state().random.below(u64::MAX)
+    }
+
     fn sync_queue(&self, _depth: u32) -> io::Result<Box<dyn SyncQueue>> {
         drop(self.running()?);
         Ok(Box::new(SimSyncs { disk: self.clone(), submitted: Vec::new() }))
