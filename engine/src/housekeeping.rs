@@ -1,7 +1,7 @@
 //! What is to be done beside appends: journal files, write-back, checkpoints. This is what others ask
 //! of the housekeeping thread; `checkpoint::Keeper` does it.
 
-use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Condvar, Mutex, MutexGuard};
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
@@ -16,6 +16,8 @@ const WRITE_BACK_BYTES: u64 = 8 << 20;
 pub(crate) struct House {
     /// Bytes appended since the last checkpoint began.
     unsynced_bytes: AtomicU64,
+    /// Whether there was no space for the last checkpoint.
+    full: AtomicBool,
     chores: Mutex<Chores>,
     changed: Condvar,
 }
@@ -98,8 +100,18 @@ impl House {
         self.unsynced_bytes.store(0, Ordering::Relaxed);
     }
 
-    /// A checkpoint was not made; it is tried again after the usual time.
+    /// Whether the journal cannot be emptied for want of space.
+    pub(crate) fn is_full(&self) -> bool {
+        self.full.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn checkpoint_made(&self) {
+        self.full.store(false, Ordering::Release);
+    }
+
+    /// There was no space for a checkpoint; it is tried again after the usual time.
     pub(crate) fn checkpoint_put_off(&self) {
+        self.full.store(true, Ordering::Release);
         self.unsynced_bytes.fetch_add(1, Ordering::Relaxed);
         self.lock().dirty_since = Some(Instant::now());
     }

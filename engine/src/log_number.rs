@@ -20,6 +20,8 @@ pub(crate) fn read(io: &dyn Io, dir: &Path) -> io::Result<Option<u64>> {
         Err(err) => return Err(err),
     };
     let text = String::from_utf8_lossy(&content);
-    let number = text.lines().find_map(|line| line.strip_prefix("number=")?.parse().ok());
+    let number = text.lines().find_map(|line| line.strip_prefix("number=")?.parse::<u64>().ok());
+    // Numbers are given out one by one: one that large was not written by a store.
+    let number = number.filter(|number| *number <= u64::MAX / 2);
     number.map(Some).ok_or_else(|| io::Error::new(ErrorKind::InvalidData, "ringmain-log has no valid number"))
 }

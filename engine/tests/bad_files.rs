@@ -291,7 +291,6 @@ fn is_not_noticed(stop: Stop, file: &str, damage: Damage) -> bool {
         // A journal without any entry that holds looks like one to which nothing was written.
         ("journal/0", Damage::Empty | Damage::Zeros | Damage::Future) => stop == Stop::Power,
         // Two logs of one number: the journal's entries of both go to one of them.
-        ("t-0/ringmain-log", Damage::Other) => true,
         // A segment with the same offsets of another log is valid here, too.
         ("t-0/00000000000000000000.log", Damage::Other) => true,
         _ => false,

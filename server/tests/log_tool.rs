@@ -95,7 +95,12 @@ fn a_sound_store_is_found_sound_in_use_after_a_crash_and_after_a_clean_stop() {
     assert_eq!(verify(), 0);
     let (code, out, err) = run(&["verify"], dir.path());
     assert_eq!((code, err.as_str()), (Some(0), ""));
-    assert!(out.starts_with("checkpoint: epoch ") && out.contains("\njournal: 1 files, 0 entries"), "{out}");
+    assert!(
+        out.starts_with("checkpoint: epoch ")
+            && out.contains("\njournal: ")
+            && out.contains(" files, 0 entries"),
+        "{out}"
+    );
     assert!(out.ends_with(": 0 problems\n"), "{out}");
     assert_eq!(json(&["verify"], &dir.path().join("orders-0")).unwrap()[0]["checkpoint"], Value::Null);
     let past = json(&["dump"], &dir.path().join("journal")).unwrap();

@@ -151,9 +151,10 @@ impl Keeper {
     fn write(&mut self, core: &StoreCore, capture: &Capture) -> io::Result<()> {
         let states = capture.logs.iter().map(|one| &*one.state);
         match Checkpoint::write(&*core.io, &core.dir, self.epoch, capture.head, states) {
-            Ok(()) => {}
+            Ok(()) => core.journal.house.checkpoint_made(),
             Err(err) if is_full(&err) => {
                 core.journal.house.checkpoint_put_off();
+                core.journal.room_changed();
                 return Err(err);
             }
             Err(err) => {

@@ -360,8 +360,9 @@ impl Committer {
 
     fn refuse_notes(&mut self) {
         for note in self.notes.drain(..) {
-            if let Waiting::Note(note) = note {
-                note.decide(Err(NoteError::NoFile));
+            match note {
+                Waiting::Note(note) => note.decide(Err(NoteError::NoFile)),
+                Waiting::Synced(ack, section) => self.synced.push_back((ack, section)),
             }
         }
     }
@@ -417,6 +418,9 @@ impl Committer {
         let Some(place) = self.space.place(sequence, len) else {
             // Only for notes: data was within the room there is. They wait for a checkpoint.
             notes.into_iter().rev().for_each(|note| self.notes.push_front(note));
+            if journal.house.is_full() {
+                self.refuse_notes();
+            }
             self.blocks.push(draft.block);
             journal.house.press();
             return false;

@@ -42,8 +42,12 @@ pub(crate) fn make(io: &dyn Io, store: &Path, number: usize, bytes: u64) -> io::
 }
 
 fn fill(io: &dyn Io, path: &Path, bytes: u64) -> io::Result<()> {
+    // Not written over: an earlier try may have left one whose write-back failed.
+    match io.remove(path) {
+        Err(err) if err.kind() != io::ErrorKind::NotFound => return Err(err),
+        _ => {}
+    }
     let file = io.open(path, OpenMode::Any)?;
-    file.truncate(0)?;
     file.preallocate(bytes)?;
     let zeros = vec![0; PIECE_BYTES.min(usize::try_from(bytes).unwrap_or(PIECE_BYTES))];
     let mut at = 0;

@@ -154,6 +154,8 @@ impl Journal {
             self.note_blocks.load(Ordering::Acquire) >= BLOCKS_PER_CUT
                 || self.fate.has_failed()
                 || self.fate.has_ended()
+                // No room will come: a deletion does without its note, all else is refused.
+                || self.house.is_full()
         };
         while !enough() {
             self.house.want_file();
@@ -167,6 +169,14 @@ impl Journal {
             }
         }
         cutting
+    }
+
+    /// Whoever waits for room looks again.
+    pub(crate) fn room_changed(&self) {
+        self.room_moved.notify(usize::MAX);
+        if let Some(waker) = self.waker.get() {
+            waker.wake();
+        }
     }
 
     /// What notes may take; without a file it does not matter.

@@ -97,7 +97,8 @@ pub(super) fn remove_segment(io: &dyn Io, dir: &Path, base: Offset) -> io::Resul
 
 /// The base offset in a segment's file name.
 pub(crate) fn segment_base(name: &str) -> Option<Offset> {
-    let digits = name.strip_suffix(".log").filter(|digits| digits.len() == 20)?;
+    let is_number = |digits: &&str| digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let digits = name.strip_suffix(".log").filter(is_number)?;
     digits.parse().ok().map(Offset)
 }
 

@@ -8,7 +8,7 @@ use super::files::{RENEWED, copy_range};
 use crate::error::OpenError;
 use crate::io::{Block, Io, IoFile, OpenMode, SyncQueue};
 use crate::segment::Segment;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -68,9 +68,6 @@ pub(crate) fn prove<'a>(
                 if let Some(segment) = log.segments.get_mut(at).and_then(Arc::get_mut) {
                     segment.file = file;
                 }
-            }
-            Err(err) if found == Medium::Unknown && err.kind() == ErrorKind::StorageFull => {
-                tracing::warn!(segment = %path.display(), "there is no room for the copy: it was only synced");
             }
             Err(source) => return Err(OpenError::io("copied", &path)(source)),
         }

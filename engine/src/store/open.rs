@@ -73,6 +73,10 @@ pub(super) fn open(dir: &Path, config: &StoreConfig, io: &Arc<dyn Io>) -> Result
             }
         }
     }
+    if !is_new {
+        // A crash may have left names that are there and not durable: none is built upon before it is.
+        io.sync_dir(dir).map_err(OpenError::io("synced", dir))?;
+    }
     let marked = names.iter().any(|name| name == CLEAN_FILE);
     let clean = is_new || marked;
     if !clean {
@@ -111,7 +115,7 @@ pub(super) fn open(dir: &Path, config: &StoreConfig, io: &Arc<dyn Io>) -> Result
     let mut epoch_floor = version.epoch_floor;
     if !clean {
         let latest = found.iter().filter_map(|(.., files)| files.latest_epoch()).max();
-        epoch_floor = LeaderEpoch(latest.unwrap_or_default().max(epoch_floor).0 + 1);
+        epoch_floor = LeaderEpoch(latest.unwrap_or_default().max(epoch_floor).0.saturating_add(1));
         let mut queue = io.sync_queue(config.sync_depth.max(1)).map_err(OpenError::io("synced", dir))?;
         prove(io_dyn, &mut *queue, found.iter_mut().map(|(.., files)| files))?;
     }
@@ -195,6 +199,13 @@ fn list_logs(
                 .map_err(OpenError::io("read", path.join(partition_metadata::FILE)))?;
             let number = log_number::read(io, &path).map_err(OpenError::io("read", &path))?;
             found.push((name, id, number));
+        }
+    }
+    let mut names: HashMap<u64, &str> = HashMap::new();
+    for (name, _, number) in &found {
+        if let Some(other) = number.and_then(|number| names.insert(number, name)) {
+            let reason = format!("it has the number of {other}: one is a copy of the other and must go");
+            return Err(OpenError::Version { file: dir.join(name).join(log_number::FILE), reason });
         }
     }
     let numbered = found.iter().filter_map(|(.., number)| *number).max();

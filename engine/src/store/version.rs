@@ -39,6 +39,7 @@ pub(crate) fn decode(content: &[u8]) -> Result<Version, String> {
     }
     let epoch_floor =
         i32::try_from(value("epoch_floor")?).map_err(|_| "it has no valid epoch_floor".to_owned())?;
-    let next_log = if format == 1 { 0 } else { value("next_log")?.cast_unsigned() };
+    let next_log = if format == 1 { 0 } else { value("next_log")? };
+    let next_log = u64::try_from(next_log).map_err(|_| "it has no valid next_log".to_owned())?;
     Ok(Version { format, epoch_floor: LeaderEpoch(epoch_floor), next_log })
 }
