@@ -40,7 +40,7 @@ fn appends_and_small_batches_are_compared_with_their_floors() {
     assert_eq!(groups[0]["series"].as_array().unwrap().len(), 3);
     assert_eq!(groups[0]["ratios"][0]["by"], "crc32c + pwrite");
     assert_eq!(groups[0]["ratios"][0]["goal"]["at_least"], 0.85);
-    assert_eq!(groups[1]["ratios"].as_array().unwrap().len(), 1);
+    assert_eq!(groups[1]["ratios"].as_array().unwrap().len(), 2);
 }
 
 #[test]

@@ -145,7 +145,7 @@ impl Content {
             let block = sector - sector % (BLOCK_BYTES / SECTOR_BYTES);
             let known = self.written.range(block..block + BLOCK_BYTES / SECTOR_BYTES).next().is_some();
             if unwritten && !known {
-                self.unwritten.insert(*sector);
+                self.unwritten.extend(block..block + BLOCK_BYTES / SECTOR_BYTES);
             }
         }
         self.sync_error = true;
