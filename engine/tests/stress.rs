@@ -347,7 +347,7 @@ fn threads_keep_every_promise_and_nobody_waits_for_ever() {
     let seconds = std::env::var("RINGMAIN_STRESS_SECONDS").ok().and_then(|text| text.parse().ok());
     let seconds: u64 = seconds.unwrap_or(SECONDS);
     for mode in modes() {
-        let (done, finished) = mpsc::channel();
+        let (done, finished) = mpsc::sync_channel(1);
         let work = thread::spawn(move || {
             stress(mode, seconds);
             done.send(()).unwrap();

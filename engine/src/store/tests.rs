@@ -324,3 +324,39 @@ fn a_hole_in_the_journal_below_what_was_durable_is_corruption() {
     let refused = sim::open(&disk, dir(), config()).unwrap_err();
     assert!(matches!(refused, OpenError::Damaged { .. }), "{refused}");
 }
+
+#[test]
+fn a_store_whose_checkpoint_is_gone_is_refused_where_its_journal_may_be_needed() {
+    for clean in [false, true] {
+        let disk = Disk::new(1);
+        let store = open(&disk);
+        with_journal(&store);
+        durable(&create(&store, "t-0"));
+        if clean {
+            store.close().unwrap();
+        }
+        drop(store);
+        disk.remove(&dir().join(crate::checkpoint::FILE)).unwrap();
+        match sim::open(&disk, dir(), config()) {
+            Ok(store) => assert!(clean && store.log("t-0").unwrap().progress().written == Offset(1)),
+            Err(err) => assert!(!clean && matches!(err, OpenError::Damaged { .. }), "{err}"),
+        }
+    }
+}
+
+#[test]
+fn the_journals_epoch_rises_and_cannot_be_guessed() {
+    let epochs: Vec<u64> = (0..20)
+        .map(|seed| {
+            let disk = Disk::new(seed);
+            drop(open(&disk));
+            drop(open(&disk));
+            crate::checkpoint::Checkpoint::read(&disk, dir()).unwrap().unwrap().unwrap().epoch
+        })
+        .collect();
+    let mut lower: Vec<u64> = epochs.iter().map(|epoch| epoch & u64::from(u32::MAX)).collect();
+    lower.sort_unstable();
+    lower.dedup();
+    assert_eq!(lower.len(), 20, "random in part: {epochs:?}");
+    assert!(epochs.iter().all(|epoch| epoch >> 32 == 2), "one more with each start: {epochs:?}");
+}
