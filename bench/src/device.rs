@@ -3,7 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// File systems that write through a journal, or a log that does the same, wherever they are.
 const ALWAYS_JOURNALED: [&str; 5] = ["xfs", "jfs", "reiserfs", "btrfs", "f2fs"];
@@ -11,7 +11,7 @@ const ALWAYS_JOURNALED: [&str; 5] = ["xfs", "jfs", "reiserfs", "btrfs", "f2fs"];
 const NEVER_JOURNALED: [&str; 5] = ["tmpfs", "ramfs", "ext2", "vfat", "exfat"];
 
 /// Where files of a benchmark lie. What the kernel does not say is `None` or "unknown".
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Medium {
     /// Type of the file system and the options it is mounted with.
     pub(crate) filesystem: String,

@@ -34,6 +34,9 @@ mod progress;
 mod quantity;
 mod refusal;
 mod report;
+// Read by commands that are not there yet.
+#[allow(dead_code)]
+mod result;
 mod scratch;
 mod stop;
 mod table;
@@ -41,6 +44,8 @@ mod target;
 mod verify;
 mod window;
 mod wire;
+#[allow(dead_code)]
+mod workload;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();

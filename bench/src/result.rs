@@ -1,0 +1,3 @@
+//! What commands leave behind for other commands: files of JSON with a named format.
+
+pub(crate) mod run;
