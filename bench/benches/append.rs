@@ -70,7 +70,7 @@ fn append(criterion: &mut Criterion) {
         ("append/durable", Durability::Durable, &[1, 1000][..]),
     ] {
         let mut group = criterion.benchmark_group(name);
-        group.sample_size(20).measurement_time(Duration::from_secs(3));
+        group.sample_size(20);
         for count in counts {
             let mut batch = batch(*count);
             let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
@@ -86,5 +86,10 @@ fn append(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, append);
+criterion_group! {
+    name = benches;
+    // All benchmarks of the workspace together take a few minutes.
+    config = Criterion::default().warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(3));
+    targets = append
+}
 criterion_main!(benches);

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, missing_docs)] // a benchmark fails by panicking
 
 use std::hint::black_box;
+use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use ringmain_engine::{BatchBuilder, BatchHeader};
@@ -50,5 +51,10 @@ fn build(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, check_and_patch, build);
+criterion_group! {
+    name = benches;
+    // All benchmarks of the workspace together take a few minutes.
+    config = Criterion::default().warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(3));
+    targets = check_and_patch, build
+}
 criterion_main!(benches);

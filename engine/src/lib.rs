@@ -30,6 +30,8 @@ mod error;
 mod fate;
 #[cfg(any(test, feature = "sim"))]
 pub mod fuzzing;
+#[cfg(any(test, feature = "bench"))]
+pub mod hot_paths;
 mod housekeeping;
 mod index;
 pub mod inspect;

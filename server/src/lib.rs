@@ -9,6 +9,8 @@ mod clock;
 mod config;
 mod group;
 mod handler;
+#[cfg(any(test, feature = "bench"))]
+pub mod hot_paths;
 mod metadata;
 mod producer_ids;
 mod replay;

@@ -5,29 +5,29 @@ use crate::io::{Block, IoFile};
 use std::io;
 
 /// An entry that is being put together.
-pub(super) struct Draft {
-    pub(super) block: Block,
-    pub(super) len: usize,
-    pub(super) sections: u32,
-    pub(super) limit: usize,
+pub(crate) struct Draft {
+    pub(crate) block: Block,
+    pub(crate) len: usize,
+    pub(crate) sections: u32,
+    pub(crate) limit: usize,
 }
 
 impl Draft {
     /// An empty entry in a block, of at most `limit` bytes.
-    pub(super) fn new(mut block: Block, limit: usize) -> Self {
+    pub(crate) fn new(mut block: Block, limit: usize) -> Self {
         block.set_len(block.capacity());
         let limit = limit.min(block.capacity());
         Self { block, len: ENTRY_HEADER_BYTES, sections: 0, limit }
     }
 
-    pub(super) fn note(&mut self, section: &Section) {
+    pub(crate) fn note(&mut self, section: &Section) {
         section.encode(&mut self.block.bytes_mut()[self.len..]);
         self.len += SECTION_HEADER_BYTES;
         self.sections += 1;
     }
 
     /// Reads the section's bytes from the page cache into the entry.
-    pub(super) fn data(&mut self, section: &Section, file: &dyn IoFile) -> io::Result<()> {
+    pub(crate) fn data(&mut self, section: &Section, file: &dyn IoFile) -> io::Result<()> {
         let bytes = section.payload_bytes as usize;
         self.note(section);
         let out = &mut self.block.bytes_mut()[self.len..self.len + bytes];
@@ -38,7 +38,7 @@ impl Draft {
         Ok(())
     }
 
-    pub(super) fn sealed(self, epoch: u64, sequence: u64, proven: u64, padded: usize) -> Block {
+    pub(crate) fn sealed(self, epoch: u64, sequence: u64, proven: u64, padded: usize) -> Block {
         let Self { mut block, len, sections, .. } = self;
         let payload_bytes = u32::try_from(len - ENTRY_HEADER_BYTES).unwrap_or(u32::MAX);
         let bytes = block.bytes_mut();

@@ -6,7 +6,7 @@
 //! `space` the files' room, `replay` what a start after a crash does with them.
 
 mod commit;
-mod draft;
+pub(crate) mod draft;
 pub(crate) mod entry;
 pub(crate) mod files;
 pub(crate) mod replay;

@@ -8,7 +8,7 @@
 use super::errors;
 use crate::api::{Answer, Outcome, malformed};
 use crate::broker::Broker;
-use crate::metadata::Topic;
+use crate::metadata::{Catalog, Topic};
 use crate::wire::fetch::{FetchResult, FetchedTopic, response};
 use crate::wire::messages::FetchRequest;
 use crate::wire::messages::fetch_request::FetchPartition;
@@ -39,7 +39,7 @@ pub(crate) fn begin(broker: &Arc<Broker>, _: SocketAddr, request: Request<'_>) -
         let deadline = Instant::now() + Duration::from_millis(wait_ms);
         let bytes_min = u64::try_from(fetch.min_bytes).unwrap_or(0);
         loop {
-            let plan = plan(&broker, &fetch, header.version);
+            let plan = plan(&broker.catalog, &fetch, header.version, broker.config.fetch_bytes_max as u64);
             // A fetch of nothing has nothing to wait for.
             let idle = plan.waits.is_empty();
             if plan.bytes >= bytes_min || plan.urgent || idle || Instant::now() >= deadline {
@@ -53,25 +53,25 @@ pub(crate) fn begin(broker: &Arc<Broker>, _: SocketAddr, request: Request<'_>) -
 }
 
 /// An answer that could be given now.
-#[derive(Default)]
-struct Plan {
-    topics: Vec<FetchedTopic>,
-    bytes: u64,
+#[derive(Debug, Default)]
+pub(crate) struct Plan {
+    pub(crate) topics: Vec<FetchedTopic>,
+    pub(crate) bytes: u64,
     /// Something that a client must know at once.
     urgent: bool,
     /// The logs that could bring more, with how far each was seen.
     waits: Vec<(Arc<Log>, Offset)>,
 }
 
-fn plan(broker: &Broker, fetch: &FetchRequest, version: i16) -> Plan {
+/// What can be answered now, of at most `bytes_max` if not a single batch has more.
+pub(crate) fn plan(catalog: &Catalog, fetch: &FetchRequest, version: i16, bytes_max: u64) -> Plan {
     let mut plan = Plan::default();
-    let asked_max = u64::try_from(fetch.max_bytes).unwrap_or(0);
-    let bytes_max = asked_max.min(broker.config.fetch_bytes_max as u64);
+    let bytes_max = u64::try_from(fetch.max_bytes).unwrap_or(0).min(bytes_max);
     for asked in &fetch.topics {
         let (topic, unknown) = if version >= TOPIC_IDS_FROM {
-            (broker.catalog.topic_by_id(asked.topic_id), ErrorCode::UnknownTopicId)
+            (catalog.topic_by_id(asked.topic_id), ErrorCode::UnknownTopicId)
         } else {
-            (broker.catalog.topic(&asked.topic), ErrorCode::UnknownTopicOrPartition)
+            (catalog.topic(&asked.topic), ErrorCode::UnknownTopicOrPartition)
         };
         let mut partitions = Vec::with_capacity(asked.partitions.len());
         for one in &asked.partitions {

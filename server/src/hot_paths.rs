@@ -1,0 +1,152 @@
+//! What micro-benchmarks call of the broker's inside, with the feature `bench` only: what is done for
+//! each request besides receiving, appending and sending. No part of the public interface: it changes
+//! whenever what it measures does.
+
+use crate::handler::fetch;
+use crate::metadata::{Catalog, Topic};
+use crate::wire::fetch::response as fetch_response;
+use crate::wire::messages::FetchRequest;
+use crate::wire::produce::{ProduceRequest, ProduceResult, response as produce_response};
+use crate::wire::{NONE, Part, Request, RequestHeader, Response};
+use ringmain_engine::{AppendError, Durability, LogConfig, Store, StoreConfig};
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::path::Path;
+use std::sync::Arc;
+
+/// The API key.
+const PRODUCE: i16 = 0;
+
+/// Reads header and body of a produce request by hand. `frame` is without its length prefix. Gives the
+/// bytes of all records, or `None` if it is malformed.
+#[must_use]
+pub fn decode_produce(frame: &mut [u8]) -> Option<usize> {
+    let request = Request::parse(frame).ok()?;
+    let produce = ProduceRequest::parse(request.body, request.header.version).ok()?;
+    let partitions = produce.topics.iter().flat_map(|topic| &topic.partitions);
+    Some(partitions.map(|partition| partition.records.len()).sum())
+}
+
+/// A fetch request that was read.
+#[derive(Debug)]
+pub struct Fetch {
+    header: RequestHeader,
+    message: FetchRequest,
+}
+
+impl Fetch {
+    /// Reads header and body. `frame` is without its length prefix. `None` if it is malformed.
+    #[must_use]
+    pub fn decode(frame: &mut [u8]) -> Option<Self> {
+        let request = Request::parse(frame).ok()?;
+        let message = request.decode().ok()?;
+        Some(Self { header: request.header, message })
+    }
+}
+
+/// What is answered to a produce request.
+#[derive(Debug)]
+pub struct ProduceAnswer {
+    header: RequestHeader,
+    topics: Vec<(String, Vec<ProduceResult>)>,
+}
+
+impl ProduceAnswer {
+    /// For one topic, where all went well.
+    #[must_use]
+    pub fn new(version: i16, topic: &str, partitions: i32) -> Self {
+        let client_id = "bench".to_string();
+        let header = RequestHeader { api_key: PRODUCE, version, correlation_id: 7, client_id };
+        let results = (0..partitions).map(|index| ProduceResult {
+            index,
+            error_code: NONE,
+            error_message: None,
+            base_offset: 1 << 40,
+            log_start_offset: 0,
+        });
+        Self { header, topics: vec![(topic.to_owned(), results.collect())] }
+    }
+
+    /// Writes the answer.
+    #[must_use]
+    pub fn encode(&self) -> Answer {
+        Answer(produce_response(&self.header, &self.topics))
+    }
+}
+
+/// One topic and its logs, as fetches find them.
+#[derive(Debug)]
+pub struct Served {
+    catalog: Catalog,
+    topic: Arc<Topic>,
+}
+
+impl Served {
+    /// Makes a store in `dir` with a topic of so many partitions.
+    ///
+    /// # Errors
+    /// The store or the topic cannot be made.
+    pub fn create(dir: &Path, topic: &str, partitions: i32) -> Result<Self, Box<dyn Error>> {
+        let store = Arc::new(Store::open(dir, StoreConfig::default())?);
+        let catalog = Catalog::open(store, LogConfig::default())?;
+        let topic = catalog.create(topic, partitions, BTreeMap::new())?;
+        Ok(Self { catalog, topic })
+    }
+
+    /// What fetches of newer versions name the topic by.
+    #[must_use]
+    pub fn topic_id(&self) -> [u8; 16] {
+        *self.topic.id.as_bytes()
+    }
+
+    /// Appends a batch to each partition.
+    ///
+    /// # Errors
+    /// The first partition that does not take it.
+    pub fn append(&self, batch: &mut [u8]) -> Result<(), AppendError> {
+        for partition in &self.topic.partitions {
+            partition.log.append(batch, Durability::Written)?;
+        }
+        Ok(())
+    }
+
+    /// Finds what can be answered now.
+    #[must_use]
+    pub fn plan(&self, fetch: &Fetch) -> Plan {
+        Plan(fetch::plan(&self.catalog, &fetch.message, fetch.header.version, u64::MAX))
+    }
+}
+
+/// What a fetch is answered with.
+#[derive(Debug)]
+pub struct Plan(fetch::Plan);
+
+impl Plan {
+    /// Bytes of batches in it.
+    #[must_use]
+    pub fn batch_bytes(&self) -> u64 {
+        self.0.bytes
+    }
+
+    /// Writes what stands around the batches, which stay in their segments.
+    #[must_use]
+    pub fn encode(self, fetch: &Fetch) -> Answer {
+        Answer(fetch_response(&fetch.header, NONE, self.0.topics))
+    }
+}
+
+/// An answer that could be sent.
+#[derive(Debug)]
+pub struct Answer(Response);
+
+impl Answer {
+    /// What was written by hand, the length prefix included, without the batches between it.
+    #[must_use]
+    pub fn own_bytes(&self) -> Vec<u8> {
+        let bytes = self.0.parts.iter().filter_map(|part| match part {
+            Part::Bytes(bytes) => Some(&bytes[..]),
+            Part::File(_) => None,
+        });
+        bytes.flatten().copied().collect()
+    }
+}
