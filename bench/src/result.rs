@@ -1,3 +1,4 @@
 //! What commands leave behind for other commands: files of JSON with a named format.
 
+pub(crate) mod compare;
 pub(crate) mod run;

@@ -270,7 +270,7 @@ impl Run {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// A run with every optional part, for tests of what reads runs.
