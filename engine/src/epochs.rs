@@ -27,6 +27,24 @@ impl Epochs {
         new
     }
 
+    /// The latest epoch that is not after `asked`, and where it ends, in a log that is in the epoch `current`
+    /// and ends at `end`; `None` if `asked` is after that, or no epoch. (KIP-101.)
+    pub(crate) fn end_of(
+        &self,
+        asked: LeaderEpoch,
+        current: LeaderEpoch,
+        end: Offset,
+    ) -> Option<(LeaderEpoch, Offset)> {
+        if asked.0 < 0 || asked > current {
+            return None;
+        }
+        let later = self.0.partition_point(|(epoch, _)| *epoch <= asked);
+        let ends = self.0.get(later).map_or(end, |(_, base)| *base);
+        // Before all that is left of the log: it ended where that begins.
+        let epoch = later.checked_sub(1).map_or(asked, |at| self.0[at].0);
+        Some((epoch, ends))
+    }
+
     pub(crate) fn latest(&self) -> Option<LeaderEpoch> {
         self.0.last().map(|(epoch, _)| *epoch)
     }
@@ -62,5 +80,30 @@ impl Epochs {
 
     pub(crate) fn save(&self, io: &dyn Io, dir: &Path) -> io::Result<()> {
         replace_file(io, &dir.join(FILE), self.encode().as_bytes(), false)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_epoch_ends_where_the_next_begins() {
+        let epochs = Epochs(vec![(LeaderEpoch(2), Offset(10)), (LeaderEpoch(5), Offset(20))]);
+        let end_of = |asked| {
+            let found = epochs.end_of(LeaderEpoch(asked), LeaderEpoch(7), Offset(30));
+            found.map(|(epoch, end)| (epoch.0, end.0))
+        };
+        assert_eq!(end_of(-1), None);
+        assert_eq!(end_of(1), Some((1, 10)), "gone from the log");
+        assert_eq!(end_of(2), Some((2, 20)));
+        assert_eq!(end_of(4), Some((2, 20)), "an epoch without a batch");
+        assert_eq!(end_of(5), Some((5, 30)));
+        assert_eq!(end_of(6), Some((5, 30)));
+        assert_eq!(end_of(8), None, "not yet");
+        assert_eq!(
+            Epochs::default().end_of(LeaderEpoch(3), LeaderEpoch(7), Offset(0)),
+            Some((LeaderEpoch(3), Offset(0)))
+        );
     }
 }

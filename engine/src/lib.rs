@@ -63,6 +63,7 @@ pub use error::{AppendError, CreateError, CutError, DeleteError, OpenError, Read
 pub use io::IoMode;
 pub use log::{Appended, Completion, Log, LogConfig, LogId, ReadBound, Slice, WaitError};
 pub use offset::{LeaderEpoch, Offset};
+pub use producers::ActiveProducer;
 pub use record::{BatchBuilder, Record, RecordHeader, Records, RecordsError, records};
 pub use store::{Store, StoreConfig};
 pub use watermark::{Durability, Progress};

@@ -34,6 +34,17 @@ pub(crate) struct ProducerState {
     pub(crate) batches: Vec<KnownBatch>,
 }
 
+/// An idempotent producer that a log remembers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ActiveProducer {
+    /// Its id.
+    pub id: i64,
+    /// Its generation.
+    pub epoch: i16,
+    /// The sequence number of its last record; -1 if that was cut.
+    pub last_sequence: i32,
+}
+
 /// What to do with an idempotent producer's batch.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -128,6 +139,16 @@ impl Producers {
             batches: producer.batches.iter().copied().collect(),
         };
         known.into_iter().map(state).collect()
+    }
+
+    /// Who is known, in no order.
+    pub(crate) fn active(&self) -> Vec<ActiveProducer> {
+        let active = |(id, producer): (&i64, &Producer)| ActiveProducer {
+            id: *id,
+            epoch: producer.epoch,
+            last_sequence: producer.batches.back().map_or(-1, |batch| batch.last_sequence),
+        };
+        self.known.iter().map(active).collect()
     }
 
     /// Knows what a checkpoint kept.

@@ -84,10 +84,21 @@ pub(crate) const APIS: &[Api] = &[
     control!(SyncGroup, 0..=2, SyncGroupRequest, sync_group),
     control!(DescribeGroups, 0..=3, DescribeGroupsRequest, describe_groups),
     control!(ListGroups, 0..=4, ListGroupsRequest, list_groups),
-    control!(ApiVersions, 0..=3, ApiVersionsRequest, api_versions),
+    control!(ApiVersions, 0..=4, ApiVersionsRequest, api_versions),
     control!(CreateTopics, 2..=7, CreateTopicsRequest, create_topics),
     control!(DeleteTopics, 1..=6, DeleteTopicsRequest, delete_topics),
+    control!(DeleteRecords, 0..=2, DeleteRecordsRequest, delete_records),
     control!(InitProducerId, 0..=4, InitProducerIdRequest, init_producer_id),
+    control!(OffsetForLeaderEpoch, 2..=4, OffsetForLeaderEpochRequest, offset_for_leader_epoch),
+    control!(DescribeConfigs, 1..=4, DescribeConfigsRequest, describe_configs),
+    control!(AlterConfigs, 0..=2, AlterConfigsRequest, alter_configs),
+    control!(DescribeLogDirs, 1..=4, DescribeLogDirsRequest, describe_log_dirs),
+    control!(CreatePartitions, 0..=3, CreatePartitionsRequest, create_partitions),
+    control!(IncrementalAlterConfigs, 0..=1, IncrementalAlterConfigsRequest, incremental_alter_configs),
+    control!(DescribeCluster, 0..=2, DescribeClusterRequest, describe_cluster),
+    control!(DescribeProducers, 0..=0, DescribeProducersRequest, describe_producers),
+    control!(ListConfigResources, 0..=1, ListConfigResourcesRequest, list_config_resources),
+    control!(DescribeTopicPartitions, 0..=0, DescribeTopicPartitionsRequest, describe_topic_partitions),
 ];
 
 /// Whether a request is begun when it is received, and so must not overtake those before it.

@@ -2,7 +2,7 @@
 
 use crate::config::{Config, ConfigError, Endpoint};
 use crate::group::{Groups, Limits, OffsetStore};
-use crate::metadata::{Catalog, Controller};
+use crate::metadata::{Catalog, Controller, TopicConfig};
 use crate::producer_ids::ProducerIds;
 use crate::shard;
 use ringmain_engine::{OpenError, Store, StoreConfig};
@@ -91,7 +91,8 @@ impl Running {
             );
         }
         let metadata = |err: &dyn std::fmt::Display| StartError::Metadata(err.to_string());
-        let catalog = Catalog::open(Arc::clone(&store), config.log).map_err(|err| metadata(&err))?;
+        let catalog = Catalog::open(Arc::clone(&store), TopicConfig::defaults(&config))
+            .map_err(|err| metadata(&err))?;
         let catalog = Arc::new(catalog);
         let offsets = OffsetStore::open(Arc::clone(&catalog))
             .map_err(|err| StartError::Metadata(format!("committed offsets cannot be read: {err}")))?;

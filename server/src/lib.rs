@@ -18,4 +18,4 @@ mod shard;
 mod wire;
 
 pub use broker::{Running, StartError};
-pub use config::{Config, ConfigError, Endpoint, Key};
+pub use config::{Config, ConfigError, Endpoint, Key, TimestampType};

@@ -5,14 +5,21 @@
 mod support;
 
 use bytes::Bytes;
+use proto_kafka::messages::create_partitions_request::CreatePartitionsTopic;
 use proto_kafka::messages::create_topics_request::CreatableTopic;
+use proto_kafka::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use proto_kafka::messages::delete_topics_request::DeleteTopicState;
+use proto_kafka::messages::describe_configs_request::DescribeConfigsResource;
 use proto_kafka::messages::fetch_request::{FetchPartition, FetchTopic};
+use proto_kafka::messages::incremental_alter_configs_request::AlterableConfig;
 use proto_kafka::messages::join_group_request::JoinGroupRequestProtocol;
 use proto_kafka::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use proto_kafka::messages::metadata_request::MetadataRequestTopic;
 use proto_kafka::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use proto_kafka::messages::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopic};
+use proto_kafka::messages::offset_for_leader_epoch_request::{
+    OffsetForLeaderPartition, OffsetForLeaderTopic,
+};
 use proto_kafka::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use proto_kafka::messages::sync_group_request::SyncGroupRequestAssignment;
 use proto_kafka::messages::*;
@@ -62,11 +69,13 @@ fn every_advertised_version_works() {
         },
         |_, answer| {
             assert_eq!(answer.error_code, 0);
-            assert!(answer.api_keys.len() >= 17);
+            assert!(answer.api_keys.len() >= 28);
         },
     );
     topics(&mut client);
     records(&mut client);
+    configs(&mut client);
+    descriptions(&mut client);
     groups(&mut client);
     client.check(
         |_| InitProducerIdRequest::default().with_transactional_id(None),
@@ -173,6 +182,145 @@ fn records(client: &mut Client) {
             let found: Vec<_> =
                 answer.topics[0].partitions.iter().map(|p| (p.error_code, p.offset)).collect();
             assert_eq!(found, [(0, 10), (0, 0), (0, 0)]);
+        },
+    );
+}
+
+fn configs(client: &mut Client) {
+    client.check(
+        |version| {
+            let topic =
+                DescribeConfigsResource::default().with_resource_type(2).with_resource_name(text("t"));
+            let broker =
+                DescribeConfigsResource::default().with_resource_type(4).with_resource_name(text("1"));
+            DescribeConfigsRequest::default()
+                .with_resources(vec![
+                    topic.with_configuration_keys(None),
+                    broker.with_configuration_keys(None),
+                ])
+                .with_include_synonyms(true)
+                .with_include_documentation(version >= 3)
+        },
+        |version, answer| {
+            for (result, name) in answer.results.iter().zip(["segment.bytes", "log.segment.bytes"]) {
+                assert_eq!(result.error_code, 0);
+                let segment = result.configs.iter().find(|config| &*config.name == name).unwrap();
+                assert_eq!(segment.value, Some(text("1073741824")));
+                assert_eq!((segment.config_source, segment.synonyms.len()), (5, 1));
+                let documented = segment.documentation.as_ref().is_some_and(|text| !text.is_empty());
+                assert_eq!(documented, version >= 3);
+            }
+        },
+    );
+    client.check(
+        |version| {
+            let config = AlterableConfig::default()
+                .with_name(text("segment.bytes"))
+                .with_value(Some(text(&format!("{}", 5000 + version))));
+            let topic = incremental_alter_configs_request::AlterConfigsResource::default()
+                .with_resource_type(2)
+                .with_resource_name(text("t"))
+                .with_configs(vec![config]);
+            IncrementalAlterConfigsRequest::default().with_resources(vec![topic])
+        },
+        |_, answer| assert_eq!(answer.responses[0].error_code, 0),
+    );
+    client.check(
+        |_| {
+            let topic = alter_configs_request::AlterConfigsResource::default()
+                .with_resource_type(2)
+                .with_resource_name(text("t"));
+            AlterConfigsRequest::default().with_resources(vec![topic])
+        },
+        |_, answer| assert_eq!(answer.responses[0].error_code, 0),
+    );
+    client.check(
+        |_| ListConfigResourcesRequest::default(),
+        |version, answer| {
+            assert_eq!(answer.error_code, 0);
+            let topic =
+                answer.config_resources.iter().any(|r| r.resource_type == 2 && &*r.resource_name == "t");
+            assert_eq!(topic, version >= 1);
+        },
+    );
+    client.check(
+        |version| {
+            let topic =
+                CreatePartitionsTopic::default().with_name(topic()).with_count(2 + i32::from(version));
+            CreatePartitionsRequest::default().with_topics(vec![topic.with_assignments(None)])
+        },
+        |_, answer| assert_eq!(answer.results[0].error_code, 0),
+    );
+}
+
+fn descriptions(client: &mut Client) {
+    client.check(
+        |_| DescribeClusterRequest::default().with_endpoint_type(1),
+        |_, answer| {
+            assert_eq!((answer.error_code, answer.brokers.len()), (0, 1));
+            assert_eq!(answer.brokers[0].broker_id, answer.controller_id);
+        },
+    );
+    client.check(
+        |_| DescribeLogDirsRequest::default().with_topics(None),
+        |version, answer| {
+            let dir = &answer.results[0];
+            assert_eq!((answer.error_code, dir.error_code), (0, 0));
+            let stored = dir.topics.iter().find(|t| t.name == topic()).unwrap();
+            assert_eq!(stored.partitions[0].partition_size, i64::try_from(batch().len() * 10).unwrap());
+            assert_eq!(dir.total_bytes > 0 && dir.usable_bytes > 0, version >= 4);
+        },
+    );
+    client.check(
+        |_| {
+            let asked = describe_topic_partitions_request::TopicRequest::default().with_name(topic());
+            DescribeTopicPartitionsRequest::default()
+                .with_topics(vec![asked])
+                .with_response_partition_limit(3)
+        },
+        |_, answer| {
+            assert_eq!((answer.topics[0].error_code, answer.topics[0].partitions.len()), (0, 3));
+            assert_eq!(answer.next_cursor.unwrap().partition_index, 3);
+        },
+    );
+    client.check(
+        |_| {
+            let asked = describe_producers_request::TopicRequest::default()
+                .with_name(topic())
+                .with_partition_indexes(vec![0, 99]);
+            DescribeProducersRequest::default().with_topics(vec![asked])
+        },
+        |_, answer| {
+            let codes: Vec<_> = answer.topics[0].partitions.iter().map(|p| p.error_code).collect();
+            assert_eq!(codes, [0, 3]);
+        },
+    );
+    client.check(
+        |_| {
+            let asked = [0, -1, 5].map(|epoch| {
+                OffsetForLeaderPartition::default().with_current_leader_epoch(-1).with_leader_epoch(epoch)
+            });
+            let topic = OffsetForLeaderTopic::default().with_topic(topic()).with_partitions(asked.to_vec());
+            OffsetForLeaderEpochRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![topic])
+        },
+        |_, answer| {
+            let found: Vec<_> = answer.topics[0]
+                .partitions
+                .iter()
+                .map(|p| (p.error_code, p.leader_epoch, p.end_offset))
+                .collect();
+            assert_eq!(found, [(0, 0, 10), (0, -1, -1), (0, -1, -1)]);
+        },
+    );
+    client.check(
+        |version| {
+            let partition = DeleteRecordsPartition::default().with_offset(i64::from(version) + 1);
+            let topic = DeleteRecordsTopic::default().with_name(topic()).with_partitions(vec![partition]);
+            DeleteRecordsRequest::default().with_topics(vec![topic]).with_timeout_ms(1000)
+        },
+        |version, answer| {
+            let deleted = &answer.topics[0].partitions[0];
+            assert_eq!((deleted.error_code, deleted.low_watermark), (0, i64::from(version) + 1));
         },
     );
 }

@@ -24,7 +24,7 @@ use crate::error::StoreFailed;
 use crate::io::Io;
 use crate::journal::Journal;
 use crate::offset::{LeaderEpoch, Offset};
-use crate::producers::Producers;
+use crate::producers::{ActiveProducer, Producers};
 use crate::segment::{Indexer, Segment};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Event, Listener};
@@ -171,6 +171,23 @@ impl Log {
     pub fn raise_leader_epoch(&self, epoch: LeaderEpoch) {
         let mut appender = self.lock_appender();
         appender.leader_epoch = appender.leader_epoch.max(epoch);
+    }
+
+    /// The latest epoch that is not after `asked`, and where it ends: at the first batch of a later one, or at
+    /// the end of the log if that is the epoch it is in. `None` for an epoch that it has not come to. (KIP-101.)
+    #[must_use]
+    pub fn end_of_epoch(&self, asked: LeaderEpoch) -> Option<(LeaderEpoch, Offset)> {
+        let appender = self.lock_appender();
+        if asked == appender.leader_epoch {
+            return Some((asked, appender.next_offset));
+        }
+        appender.epochs.end_of(asked, appender.leader_epoch, appender.next_offset)
+    }
+
+    /// The idempotent producers that it remembers, in no order.
+    #[must_use]
+    pub fn active_producers(&self) -> Vec<ActiveProducer> {
+        self.lock_appender().producers.active()
     }
 
     /// Bytes of all segments, indexes not counted.

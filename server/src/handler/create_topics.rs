@@ -1,44 +1,64 @@
 //! CreateTopics (19), versions 2 to 7.
 //!
 //! Topics with a number of partitions, or with replicas assigned partition by partition, and with
-//! configuration. Omitted: more than one replica, since there is one broker, and (from 5 on) the
-//! configuration in the answer.
+//! configuration, which from 5 on is in the answer; or only says whether they could be created. Omitted: more
+//! than one replica, since there is one broker.
 
+use super::config_entries::{Entry, of_topic};
 use super::errors;
 use crate::api::Context;
 use crate::metadata::{ChangeError, NewTopic, OFFSETS_TOPIC};
 use crate::wire::messages::create_topics_request::CreatableTopic;
-use crate::wire::messages::create_topics_response::CreatableTopicResult;
+use crate::wire::messages::create_topics_response::{CreatableTopicConfigs, CreatableTopicResult};
 use crate::wire::messages::{CreateTopicsRequest, CreateTopicsResponse};
-use crate::wire::{ErrorCode, NONE, text};
+use crate::wire::{ErrorCode, NONE, StrBytes, text};
+use std::collections::{BTreeMap, HashMap};
 use uuid::Uuid;
 
 pub(crate) async fn handle(context: Context, request: CreateTopicsRequest) -> CreateTopicsResponse {
-    let mut results = Vec::with_capacity(request.topics.len());
+    let mut named: HashMap<_, usize> = HashMap::new();
+    for topic in &request.topics {
+        *named.entry(topic.name.clone()).or_default() += 1;
+    }
+    let mut results = Vec::with_capacity(named.len());
     for topic in request.topics {
         let name = topic.name.clone();
-        let created = create(&context, topic, request.validate_only).await;
+        // A topic that is named twice is answered once, as in Kafka.
+        let Some(times) = named.remove(&name) else { continue };
+        let created = match times {
+            1 => create(&context, topic, request.validate_only).await,
+            _ => Err((ErrorCode::InvalidRequest, "the topic is named twice".into())),
+        };
         let result = CreatableTopicResult::default().with_name(name).with_replication_factor(1);
         results.push(match created {
-            Ok((id, partitions)) => result
+            Ok(created) => result
                 .with_error_code(NONE)
                 .with_error_message(None)
-                .with_topic_id(id)
-                .with_num_partitions(partitions),
+                .with_topic_id(created.id)
+                .with_num_partitions(created.partitions)
+                .with_configs(Some(created.configs)),
             Err((code, reason)) => result
                 .with_error_code(code.code())
                 .with_error_message(Some(text(reason)))
-                .with_num_partitions(-1),
+                .with_num_partitions(-1)
+                .with_replication_factor(-1),
         });
     }
     CreateTopicsResponse::default().with_topics(results)
+}
+
+/// What became of a topic that was asked for.
+struct Created {
+    id: Uuid,
+    partitions: i32,
+    configs: Vec<CreatableTopicConfigs>,
 }
 
 async fn create(
     context: &Context,
     topic: CreatableTopic,
     validate_only: bool,
-) -> Result<(Uuid, i32), (ErrorCode, String)> {
+) -> Result<Created, (ErrorCode, String)> {
     let node = context.broker.config.node_id;
     if !matches!(topic.replication_factor, -1 | 1) {
         let reason = format!(
@@ -67,11 +87,24 @@ async fn create(
         let internal = ChangeError::Internal(OFFSETS_TOPIC.into());
         return Err((errors::change(&internal), internal.to_string()));
     }
-    let config =
-        topic.configs.iter().filter_map(|one| Some((one.name.to_string(), one.value.as_ref()?.to_string())));
-    let new = NewTopic { name: topic.name.to_string(), partitions, config: config.collect(), validate_only };
+    let mut config = BTreeMap::new();
+    for one in &topic.configs {
+        let Some(value) = &one.value else {
+            return Err((ErrorCode::InvalidConfig, format!("{} has no value", one.name)));
+        };
+        config.insert(one.name.to_string(), value.to_string());
+    }
+    let configs = of_topic(&config, &context.broker.config).into_iter().map(tell).collect();
+    let new = NewTopic { name: topic.name.to_string(), partitions, config, validate_only };
     match context.broker.controller.create(new).await {
-        Ok(created) => Ok((created.map_or(Uuid::nil(), |topic| topic.id), partitions)),
+        Ok(topic) => Ok(Created { id: topic.map_or(Uuid::nil(), |topic| topic.id), partitions, configs }),
         Err(err) => Err((errors::change(&err), err.to_string())),
     }
+}
+
+fn tell(entry: Entry) -> CreatableTopicConfigs {
+    CreatableTopicConfigs::default()
+        .with_name(StrBytes::from_static_str(entry.name))
+        .with_value(Some(text(entry.value)))
+        .with_config_source(entry.source as i8)
 }

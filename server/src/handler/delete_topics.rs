@@ -7,7 +7,7 @@ use super::errors;
 use crate::api::Context;
 use crate::wire::messages::delete_topics_request::DeleteTopicState;
 use crate::wire::messages::delete_topics_response::DeletableTopicResult;
-use crate::wire::messages::{DeleteTopicsRequest, DeleteTopicsResponse};
+use crate::wire::messages::{DeleteTopicsRequest, DeleteTopicsResponse, TopicName};
 use crate::wire::{ErrorCode, NONE, text};
 
 pub(crate) async fn handle(context: Context, request: DeleteTopicsRequest) -> DeleteTopicsResponse {
@@ -20,11 +20,19 @@ pub(crate) async fn handle(context: Context, request: DeleteTopicsRequest) -> De
             Some(name) => (catalog.topic(name), ErrorCode::UnknownTopicOrPartition),
             None => (catalog.topic_by_id(one.topic_id), ErrorCode::UnknownTopicId),
         };
-        let result = DeletableTopicResult::default().with_name(one.name).with_topic_id(one.topic_id);
+        let result = DeletableTopicResult::default().with_name(one.name.clone()).with_topic_id(one.topic_id);
+        if one.name.is_some() && !one.topic_id.is_nil() {
+            let reason = Some(text("a topic is told by its name or by its id, not by both"));
+            results.push(result.with_error_code(ErrorCode::InvalidRequest.code()).with_error_message(reason));
+            continue;
+        }
         results.push(match topic {
             None => result.with_error_code(unknown.code()),
             Some(topic) => match context.broker.controller.delete(topic.id).await {
-                Ok(()) => result.with_error_code(NONE),
+                Ok(()) => result
+                    .with_error_code(NONE)
+                    .with_name(Some(TopicName(text(topic.name.clone()))))
+                    .with_topic_id(topic.id),
                 Err(err) => result
                     .with_error_code(errors::change(&err).code())
                     .with_error_message(Some(text(err.to_string()))),

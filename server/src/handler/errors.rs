@@ -43,6 +43,8 @@ pub(super) fn change(err: &ChangeError) -> ErrorCode {
         ChangeError::Name(_) => ErrorCode::InvalidTopicException,
         ChangeError::Internal(_) => ErrorCode::InvalidTopicException,
         ChangeError::Config(_) => ErrorCode::InvalidConfig,
+        ChangeError::Collides { .. } => ErrorCode::InvalidTopicException,
+        ChangeError::NotMore { .. } => ErrorCode::InvalidPartitions,
         ChangeError::Partitions { .. } => ErrorCode::InvalidPartitions,
         ChangeError::Catalog(_) | ChangeError::Forget(_) => ErrorCode::KafkaStorageError,
         ChangeError::Stopping => ErrorCode::NotController,

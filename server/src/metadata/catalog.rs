@@ -5,9 +5,9 @@ use super::{Command, Image, METADATA_LOG, TopicConfig, TopicImage, log_name};
 use crate::replay::{ReplayError, replay};
 use ringmain_engine::{
     AppendError, BatchBuilder, CreateError, DeleteError, Durability, LeaderEpoch, Log, LogConfig, LogId,
-    Store, WaitError,
+    Offset, Store, WaitError,
 };
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use thiserror::Error;
 use uuid::Uuid;
@@ -63,7 +63,7 @@ pub(crate) enum CatalogError {
 pub(crate) struct Catalog {
     store: Arc<Store>,
     log: Arc<Log>,
-    defaults: LogConfig,
+    defaults: TopicConfig,
     image: Mutex<Image>,
     topics: RwLock<Topics>,
     cluster_id: String,
@@ -78,7 +78,7 @@ pub(crate) struct Topics {
 
 impl Catalog {
     /// Reads the metadata of a store, finishes what a crash left half done and opens all partitions.
-    pub(crate) fn open(store: Arc<Store>, defaults: LogConfig) -> Result<Self, CatalogError> {
+    pub(crate) fn open(store: Arc<Store>, defaults: TopicConfig) -> Result<Self, CatalogError> {
         let log = match store.log(METADATA_LOG) {
             Some(log) => log,
             None => {
@@ -117,11 +117,29 @@ impl Catalog {
                 tracing::error!(topic = topic.name, "the topic cannot be opened and is not served: {err}");
             }
         }
+        self.remove_half_added();
         let known = |log: &Arc<Log>| log.name() == METADATA_LOG || self.owns(log);
         for log in self.store.logs().iter().filter(|log| !known(log)) {
             tracing::warn!(log = log.name(), "the log belongs to no topic; it is left as it is");
         }
         Ok(())
+    }
+
+    /// Logs that were made for further partitions before a crash came, and that no command tells of: nobody
+    /// has had them, and they are empty.
+    fn remove_half_added(&self) {
+        for log in self.store.logs() {
+            let Some((topic, index)) = log.name().rsplit_once('-') else { continue };
+            let beyond = self.topic(topic).zip(index.parse::<usize>().ok()).is_some_and(|(topic, index)| {
+                log.id() == LogId(*topic.id.as_bytes()) && index >= topic.partitions.len()
+            });
+            if beyond
+                && log.progress().written == Offset::ZERO
+                && let Err(err) = self.store.delete_log(log.name())
+            {
+                tracing::warn!(log = log.name(), "it was made for a partition that is not there: {err}");
+            }
+        }
     }
 
     fn owns(&self, log: &Arc<Log>) -> bool {
@@ -143,6 +161,11 @@ impl Catalog {
         self.topics().by_id.get(&id).cloned()
     }
 
+    /// Any topic that `wanted` accepts.
+    pub(crate) fn find_topic(&self, wanted: impl Fn(&Topic) -> bool) -> Option<Arc<Topic>> {
+        self.topics().by_name.values().find(|topic| wanted(topic)).cloned()
+    }
+
     /// All topics, by name.
     pub(crate) fn all_topics(&self) -> Vec<Arc<Topic>> {
         let mut topics: Vec<_> = self.topics().by_name.values().cloned().collect();
@@ -159,7 +182,7 @@ impl Catalog {
         &self.cluster_id
     }
 
-    pub(crate) fn defaults(&self) -> LogConfig {
+    pub(crate) fn defaults(&self) -> TopicConfig {
         self.defaults
     }
 
@@ -193,7 +216,7 @@ impl Catalog {
         &self,
         name: &str,
         partitions: i32,
-        config: std::collections::BTreeMap<String, String>,
+        config: BTreeMap<String, String>,
     ) -> Result<Arc<Topic>, CatalogError> {
         let id = Uuid::new_v4();
         let leader_epoch = self.store.epoch_floor().0;
@@ -235,6 +258,39 @@ impl Catalog {
         topics.by_name.insert(topic.name.clone(), Arc::clone(&topic));
         topics.by_id.insert(topic.id, Arc::clone(&topic));
         Ok(topic)
+    }
+
+    /// Changes a topic's configuration, durably; it is in force when this returns.
+    pub(crate) fn configure(&self, id: Uuid, config: BTreeMap<String, String>) -> Result<(), CatalogError> {
+        self.record(&Command::TopicConfigured { id, config })?;
+        self.reopen(id)
+    }
+
+    /// Adds partitions to a topic, `total` in all: their logs first, so that a crash leaves logs to remove
+    /// and never a partition that cannot be opened.
+    pub(crate) fn add_partitions(&self, topic: &Topic, total: i32) -> Result<(), CatalogError> {
+        let id = LogId(*topic.id.as_bytes());
+        let first = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
+        let names: Vec<_> = (first..total).map(|index| log_name(&topic.name, index)).collect();
+        let create = |name: &String| self.store.create_log(name, id, topic.config.log).map(|_| ());
+        let leader_epoch = self.store.epoch_floor().0;
+        let added = names
+            .iter()
+            .try_for_each(create)
+            .map_err(CatalogError::from)
+            .and_then(|()| self.record(&Command::PartitionsAdded { id: topic.id, total, leader_epoch }));
+        if let Err(err) = added {
+            for name in names.iter().filter(|name| self.store.log(name).is_some_and(|log| log.id() == id)) {
+                self.store.delete_log(name)?;
+            }
+            return Err(err);
+        }
+        self.reopen(topic.id)
+    }
+
+    fn reopen(&self, id: Uuid) -> Result<(), CatalogError> {
+        let image = self.with_image(|image| image.topics.values().find(|topic| topic.id == id).cloned());
+        image.map_or(Ok(()), |image| self.open_topic(&image).map(|_| ()))
     }
 
     /// Deletes a topic for clients, durably; its logs and what was committed for it are still there until

@@ -21,6 +21,10 @@ pub(crate) enum Command {
         /// The epoch that its partitions begin with.
         leader_epoch: i32,
     },
+    /// A topic's own configuration, all of it.
+    TopicConfigured { id: Uuid, config: BTreeMap<String, String> },
+    /// A topic has more partitions: `total` in all, the new ones with this epoch.
+    PartitionsAdded { id: Uuid, total: i32, leader_epoch: i32 },
     /// A topic is gone for clients; its logs are about to be removed.
     TopicDeleted { id: Uuid },
     /// The logs of a deleted topic are removed.

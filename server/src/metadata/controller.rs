@@ -1,6 +1,9 @@
 //! The thread that changes metadata. Making and removing logs blocks, so no shard does it.
 
-use super::{Catalog, CatalogError, Command, OFFSETS_TOPIC, Topic, TopicConfig, topic_name_error};
+use super::{
+    Catalog, CatalogError, Command, ConfigChange, OFFSETS_TOPIC, Topic, TopicConfig, names_collide,
+    topic_name_error,
+};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
@@ -28,6 +31,10 @@ pub(crate) enum ChangeError {
     Name(&'static str),
     #[error("{0}")]
     Config(String),
+    #[error("topic {name} collides with {other}: '.' and '_' cannot be told apart in metrics")]
+    Collides { name: String, other: String },
+    #[error("topic {name} has {has} partitions, {asked} were asked for; there can only be more")]
+    NotMore { name: String, has: usize, asked: i32 },
     #[error("a topic has 1 to {max} partitions, {asked} were asked for")]
     Partitions { asked: i32, max: usize },
     #[error("{0} is the broker's own topic")]
@@ -46,6 +53,8 @@ type Reply<T> = oneshot::Sender<Result<T, ChangeError>>;
 enum Change {
     Create(NewTopic, Reply<Option<Arc<Topic>>>),
     Delete(Uuid, Reply<()>),
+    Configure { topic: String, change: ConfigChange, validate_only: bool, reply: Reply<()> },
+    AddPartitions { topic: String, total: i32, validate_only: bool, reply: Reply<()> },
     ReserveProducerIds(i64, Reply<i64>),
 }
 
@@ -99,6 +108,26 @@ impl Controller {
         self.ask(|reply| Change::Delete(id, reply)).await
     }
 
+    /// Changes a topic's configuration, or only says whether that could be.
+    pub(crate) async fn configure(
+        &self,
+        topic: String,
+        change: ConfigChange,
+        validate_only: bool,
+    ) -> Result<(), ChangeError> {
+        self.ask(|reply| Change::Configure { topic, change, validate_only, reply }).await
+    }
+
+    /// Has a topic have `total` partitions, or only says whether it could.
+    pub(crate) async fn add_partitions(
+        &self,
+        topic: String,
+        total: i32,
+        validate_only: bool,
+    ) -> Result<(), ChangeError> {
+        self.ask(|reply| Change::AddPartitions { topic, total, validate_only, reply }).await
+    }
+
     /// The first of `count` producer ids that no one was given before, nor will be after a crash.
     pub(crate) async fn reserve_producer_ids(&self, count: i64) -> Result<i64, ChangeError> {
         self.ask(|reply| Change::ReserveProducerIds(count, reply)).await
@@ -113,6 +142,12 @@ fn perform(catalog: &Catalog, forget: &Forget, partitions_max: usize, change: Ch
         }
         Change::Delete(id, reply) => {
             let _ = reply.send(delete(catalog, forget, id));
+        }
+        Change::Configure { topic, change, validate_only, reply } => {
+            let _ = reply.send(configure(catalog, &topic, change, validate_only));
+        }
+        Change::AddPartitions { topic, total, validate_only, reply } => {
+            let _ = reply.send(add_partitions(catalog, partitions_max, &topic, total, validate_only));
         }
         Change::ReserveProducerIds(count, reply) => {
             let first = catalog.with_image(|image| image.next_producer_id);
@@ -133,6 +168,11 @@ fn create(
     if catalog.topic(&topic.name).is_some() {
         return Err(ChangeError::Exists(topic.name));
     }
+    let may_collide = topic.name.contains(['.', '_']);
+    let collides = |other: &Topic| may_collide && names_collide(&other.name, &topic.name);
+    if let Some(other) = catalog.find_topic(collides) {
+        return Err(ChangeError::Collides { name: topic.name, other: other.name.clone() });
+    }
     let free = partitions_max.saturating_sub(catalog.partition_count());
     if usize::try_from(topic.partitions).is_ok_and(|asked| asked == 0 || asked > free) || topic.partitions < 0
     {
@@ -145,6 +185,50 @@ fn create(
     let created = catalog.create(&topic.name, topic.partitions, topic.config)?;
     tracing::info!(topic = created.name, partitions = topic.partitions, "topic created");
     Ok(Some(created))
+}
+
+fn configure(
+    catalog: &Catalog,
+    topic: &str,
+    change: ConfigChange,
+    validate_only: bool,
+) -> Result<(), ChangeError> {
+    let topic = catalog.topic(topic).ok_or(ChangeError::Unknown)?;
+    let set = catalog.with_image(|image| image.topics.get(&topic.name).map(|topic| topic.config.clone()));
+    let changed = change.apply(&set.unwrap_or_default(), catalog.defaults()).map_err(ChangeError::Config)?;
+    if !validate_only {
+        catalog.configure(topic.id, changed)?;
+        tracing::info!(topic = topic.name, "topic configured");
+    }
+    Ok(())
+}
+
+fn add_partitions(
+    catalog: &Catalog,
+    partitions_max: usize,
+    topic: &str,
+    total: i32,
+    validate_only: bool,
+) -> Result<(), ChangeError> {
+    let topic = catalog.topic(topic).ok_or(ChangeError::Unknown)?;
+    if topic.internal {
+        // Which partition keeps a group's offsets follows from their number.
+        return Err(ChangeError::Internal(topic.name.clone()));
+    }
+    let has = topic.partitions.len();
+    let more = usize::try_from(total).ok().and_then(|total| total.checked_sub(has)).filter(|more| *more > 0);
+    let Some(more) = more else {
+        return Err(ChangeError::NotMore { name: topic.name.clone(), has, asked: total });
+    };
+    let free = partitions_max.saturating_sub(catalog.partition_count());
+    if more > free {
+        return Err(ChangeError::Partitions { asked: total, max: has + free });
+    }
+    if !validate_only {
+        catalog.add_partitions(&topic, total)?;
+        tracing::info!(topic = topic.name, partitions = total, "partitions added");
+    }
+    Ok(())
 }
 
 fn delete(catalog: &Catalog, forget: &Forget, id: Uuid) -> Result<(), ChangeError> {

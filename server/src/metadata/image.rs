@@ -32,6 +32,11 @@ pub(crate) struct Image {
 pub(crate) struct ApplyError(String);
 
 impl Image {
+    fn topic_mut(&mut self, id: Uuid) -> Result<&mut TopicImage, ApplyError> {
+        let topic = self.topics.values_mut().find(|topic| topic.id == id);
+        topic.ok_or_else(|| ApplyError(format!("no topic {id}")))
+    }
+
     /// Applies one command. A refused one changes nothing.
     pub(crate) fn apply(&mut self, command: &Command) -> Result<(), ApplyError> {
         match command {
@@ -54,6 +59,15 @@ impl Image {
                     leader_epochs: vec![*leader_epoch; count],
                 };
                 self.topics.insert(name.clone(), topic);
+            }
+            Command::TopicConfigured { id, config } => {
+                self.topic_mut(*id)?.config.clone_from(config);
+            }
+            Command::PartitionsAdded { id, total, leader_epoch } => {
+                let topic = self.topic_mut(*id)?;
+                let total = usize::try_from(*total).ok().filter(|total| *total > topic.leader_epochs.len());
+                let total = total.ok_or_else(|| ApplyError(format!("topic {id} has as many partitions")))?;
+                topic.leader_epochs.resize(total, *leader_epoch);
             }
             Command::TopicDeleted { id } => {
                 let name = self.topics.values().find(|topic| topic.id == *id).map(|topic| topic.name.clone());
@@ -118,6 +132,8 @@ mod tests {
             Command::ProducerIdsReserved { end: 9 },
             Command::TopicDeleted { id: Uuid::from_u128(9) },
             Command::TopicPurged { id: Uuid::from_u128(9) },
+            Command::TopicConfigured { id: Uuid::from_u128(9), config: BTreeMap::new() },
+            Command::PartitionsAdded { id: Uuid::from_u128(9), total: 9, leader_epoch: 0 },
             Command::TopicCreated {
                 name: "x".into(),
                 id: Uuid::from_u128(1),
@@ -130,6 +146,20 @@ mod tests {
             assert!(image.apply(&command).is_err());
             assert_eq!(image, before);
         }
+    }
+
+    #[test]
+    fn partitions_are_added_and_never_taken() {
+        let mut image = Image::default();
+        image.apply(&created("a", 1)).unwrap();
+        let id = Uuid::from_u128(1);
+        image.apply(&Command::PartitionsAdded { id, total: 4, leader_epoch: 7 }).unwrap();
+        assert_eq!(image.topics["a"].leader_epochs, [3, 3, 7, 7]);
+        assert!(image.apply(&Command::PartitionsAdded { id, total: 4, leader_epoch: 7 }).is_err());
+        assert!(image.apply(&Command::PartitionsAdded { id, total: -1, leader_epoch: 7 }).is_err());
+        let config = BTreeMap::from([("durability".to_owned(), "fsync".to_owned())]);
+        image.apply(&Command::TopicConfigured { id, config: config.clone() }).unwrap();
+        assert_eq!((image.topics["a"].config.clone(), image.topics["a"].leader_epochs.len()), (config, 4));
     }
 
     #[test]

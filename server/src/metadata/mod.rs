@@ -11,7 +11,7 @@ pub(crate) use catalog::{Catalog, CatalogError, Partition, Topic};
 pub(crate) use command::Command;
 pub(crate) use controller::{ChangeError, Controller, NewTopic};
 pub(crate) use image::{Image, TopicImage};
-pub(crate) use topic_config::{Durability, TopicConfig};
+pub(crate) use topic_config::{ConfigChange, Durability, Edit, Kind, TopicConfig, TopicKey};
 
 /// The log that keeps the commands.
 pub(crate) const METADATA_LOG: &str = "__ringmain_metadata-0";
@@ -33,6 +33,12 @@ pub(crate) fn topic_name_error(name: &str) -> Option<&'static str> {
         _ if name == "__ringmain_metadata" => Some("the name is the broker's own"),
         _ => None,
     }
+}
+
+/// Whether two names are the same but for '.' and '_', which cannot be told apart in metrics. Kafka's rule.
+pub(crate) fn names_collide(one: &str, other: &str) -> bool {
+    let plain = |byte| if byte == b'.' { b'_' } else { byte };
+    one.len() == other.len() && one.bytes().map(plain).eq(other.bytes().map(plain))
 }
 
 /// The name of a partition's log.

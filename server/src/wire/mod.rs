@@ -4,6 +4,7 @@
 mod cursor;
 pub(crate) mod fetch;
 pub(crate) mod produce;
+pub(crate) mod resource;
 mod response;
 
 pub(crate) use cursor::{Cursor, Malformed};

@@ -2,13 +2,16 @@
 //! acknowledgement that did not wait would find less durable than written.)
 
 use super::*;
-use ringmain_engine::{LogConfig, Store, StoreConfig};
+use crate::config::Config;
+use crate::metadata::TopicConfig;
+use ringmain_engine::{Store, StoreConfig};
 
 #[test]
 fn commits_topics_and_deletions_are_durable_when_they_are_answered() {
     let dir = tempfile::tempdir().unwrap();
     let store = Arc::new(Store::open(dir.path(), StoreConfig::default()).unwrap());
-    let catalog = Arc::new(Catalog::open(Arc::clone(&store), LogConfig::default()).unwrap());
+    let catalog =
+        Arc::new(Catalog::open(Arc::clone(&store), TopicConfig::defaults(&Config::default())).unwrap());
     let offsets = Arc::new(OffsetStore::open(Arc::clone(&catalog)).unwrap());
     let forget = {
         let offsets = Arc::clone(&offsets);

@@ -1,0 +1,386 @@
+//! The one table of the broker's configuration keys.
+
+use super::{Config, Key, TimestampType, load};
+use ringmain_client::wire::compression::Compression;
+use ringmain_engine::IoMode;
+use std::path::PathBuf;
+
+/// A key whose value is a number within bounds.
+macro_rules! number {
+    ($name:literal, $field:ident $(. $sub:ident)?, $ty:ty, $range:expr, $doc:literal) => {
+        Key {
+            name: $name,
+            doc: $doc,
+            set: |config, text| {
+                let range = $range;
+                let value: $ty = text.parse().map_err(|_| format!("{text:?} is not a whole number"))?;
+                if !range.contains(&value) {
+                    return Err(format!("{value} is not in {} to {}", range.start(), range.end()));
+                }
+                config.$field$(.$sub)? = value;
+                Ok(())
+            },
+            get: |config| config.$field$(.$sub)?.to_string(),
+        }
+    };
+}
+
+const GIB: usize = 1 << 30;
+/// No packet is larger, on loopback neither.
+pub(super) const UNSENT_BYTES_MIN: u32 = 64 << 10;
+const BATCH_MAX: usize = GIB;
+
+impl Config {
+    /// All keys.
+    pub const KEYS: &'static [Key] = &[
+        Key {
+            name: "log.dirs",
+            doc: "the directory that holds the data",
+            set: |config, text| {
+                config.data_dir = PathBuf::from(text);
+                Ok(())
+            },
+            get: |config| config.data_dir.display().to_string(),
+        },
+        Key {
+            name: "listeners",
+            doc: "address and port to listen on",
+            set: |config, text| {
+                config.listen = text.parse().map_err(|_| format!("{text:?} is not ADDRESS:PORT"))?;
+                Ok(())
+            },
+            get: |config| config.listen.to_string(),
+        },
+        Key {
+            name: "advertised.listeners",
+            doc: "host and port that clients are told, where they differ from listeners",
+            set: |config, text| {
+                config.advertised = Some(load::endpoint(text)?);
+                Ok(())
+            },
+            get: |config| config.advertised.as_ref().map(ToString::to_string).unwrap_or_default(),
+        },
+        Key {
+            name: "io.mode",
+            doc: "auto, uring or blocking",
+            set: |config, text| {
+                config.io_mode = match text {
+                    "auto" => None,
+                    "uring" => Some(IoMode::Uring),
+                    "blocking" => Some(IoMode::Blocking),
+                    _ => return Err(format!("{text:?} is not auto, uring or blocking")),
+                };
+                Ok(())
+            },
+            get: |config| config.io_mode.map_or("auto", IoMode::name).to_owned(),
+        },
+        number!(
+            "num.shards",
+            shards,
+            usize,
+            0..=1024,
+            "threads that serve connections; 0: one for each core"
+        ),
+        number!("node.id", node_id, i32, 0..=i32::MAX, "this broker's number"),
+        Key {
+            name: "auto.create.topics.enable",
+            doc: "whether a client that asks for an unknown topic has it created",
+            set: |config, text| {
+                config.auto_create_topics =
+                    text.parse().map_err(|_| format!("{text:?} is not true or false"))?;
+                Ok(())
+            },
+            get: |config| config.auto_create_topics.to_string(),
+        },
+        number!(
+            "num.partitions",
+            num_partitions,
+            i32,
+            1..=10_000,
+            "partitions of a topic that asks for no number"
+        ),
+        number!("max.partitions", partitions_max, usize, 1..=1_000_000, "partitions that may exist in all"),
+        number!(
+            "log.segment.bytes",
+            log.segment_bytes,
+            u64,
+            1024..=i32::MAX as u64,
+            "size at which a segment is closed"
+        ),
+        number!(
+            "log.index.interval.bytes",
+            log.index_interval_bytes,
+            u64,
+            0..=i32::MAX as u64,
+            "bytes between index entries"
+        ),
+        number!(
+            "log.index.size.max.bytes",
+            log.index_bytes_max,
+            usize,
+            24..=GIB,
+            "largest size of an index file"
+        ),
+        Key {
+            name: "compression.type",
+            doc: "codec that batches are stored with: producer (as they come), uncompressed, gzip, snappy, lz4 or zstd",
+            set: |config, text| {
+                config.compression = compression(text)?;
+                Ok(())
+            },
+            get: |config| compression_name(config.compression).to_owned(),
+        },
+        Key {
+            name: "log.message.timestamp.type",
+            doc: "CreateTime (the producer's) or LogAppendTime (the broker's)",
+            set: |config, text| {
+                config.timestamp_type = timestamp_type(text)?;
+                Ok(())
+            },
+            get: |config| timestamp_type_name(config.timestamp_type).to_owned(),
+        },
+        number!(
+            "log.message.timestamp.before.max.ms",
+            timestamp_before_max_ms,
+            i64,
+            0..=i64::MAX,
+            "how far a record's timestamp may lie before the broker's time"
+        ),
+        number!(
+            "log.message.timestamp.after.max.ms",
+            timestamp_after_max_ms,
+            i64,
+            0..=i64::MAX,
+            "how far a record's timestamp may lie after the broker's time"
+        ),
+        number!(
+            "recompress.max.bytes",
+            recompress_bytes_max,
+            usize,
+            1024..=GIB,
+            "largest batch, decompressed, whose codec or timestamps the broker changes or checks"
+        ),
+        number!("message.max.bytes", log.batch_bytes_max, usize, 61..=BATCH_MAX, "largest record batch"),
+        number!(
+            "max.producers.per.partition",
+            log.producers_max,
+            usize,
+            1..=1_000_000,
+            "idempotent producers that a partition remembers"
+        ),
+        number!(
+            "journal.file.bytes",
+            store.journal_file_bytes,
+            u64,
+            1 << 20..=1 << 40,
+            "size of each file of the journal; a multiple of 4096"
+        ),
+        number!(
+            "journal.files.max",
+            store.journal_files_max,
+            usize,
+            2..=10_000,
+            "files of the journal; when all are full, acks=all waits for a checkpoint"
+        ),
+        number!(
+            "journal.entry.max.bytes",
+            store.journal_entry_bytes_max,
+            usize,
+            4096..=1 << 30,
+            "what one write to the journal holds at most"
+        ),
+        number!(
+            "journal.range.max.bytes",
+            store.journal_range_bytes_max,
+            u64,
+            0..=1 << 30,
+            "a partition with more to make durable has its segments synced instead"
+        ),
+        number!(
+            "journal.writes.max",
+            store.journal_writes_max,
+            usize,
+            1..=64,
+            "writes to the journal that are under way at once"
+        ),
+        number!(
+            "checkpoint.bytes",
+            store.checkpoint_bytes,
+            u64,
+            1 << 20..=1 << 40,
+            "appended bytes after which all segments are synced"
+        ),
+        number!(
+            "checkpoint.interval.ms",
+            store.checkpoint_age_ms,
+            u64,
+            10..=86_400_000,
+            "age of the oldest append that is not synced at which all segments are synced"
+        ),
+        number!(
+            "offsets.topic.num.partitions",
+            offsets_partitions,
+            i32,
+            1..=10_000,
+            "partitions of __consumer_offsets; counts when it is first made"
+        ),
+        number!(
+            "max.connections",
+            connections_max,
+            usize,
+            1..=1_000_000,
+            "connections that may be open at once"
+        ),
+        number!(
+            "max.inflight.requests.per.connection",
+            connection_inflight_max,
+            usize,
+            1..=10_000,
+            "requests of a connection that may wait for their answer"
+        ),
+        number!("socket.request.max.bytes", request_bytes_max, usize, 1024..=GIB, "largest produce request"),
+        number!(
+            "control.request.max.bytes",
+            control_request_bytes_max,
+            usize,
+            1024..=GIB,
+            "largest request of any other kind"
+        ),
+        Key {
+            name: "socket.unsent.max.bytes",
+            doc: "bytes that wait in a socket before they are sent (TCP_NOTSENT_LOWAT); 0: as the kernel likes",
+            set: |config, text| {
+                let bytes = text.parse().map_err(|_| format!("{text:?} is not a whole number"))?;
+                if (1..UNSENT_BYTES_MIN).contains(&bytes) {
+                    // The kernel holds back less than a packet, and waits for room that never comes.
+                    return Err(format!(
+                        "{bytes} is less than the largest packet; 0 or {UNSENT_BYTES_MIN} and more"
+                    ));
+                }
+                config.unsent_bytes_max = bytes;
+                Ok(())
+            },
+            get: |config| config.unsent_bytes_max.to_string(),
+        },
+        number!(
+            "shard.buffer.pool.bytes",
+            buffer_pool_bytes,
+            usize,
+            0..=GIB,
+            "receive buffers that a shard keeps for the next large request"
+        ),
+        number!(
+            "control.queue.max",
+            control_queue_max,
+            usize,
+            1..=1_000_000,
+            "changes of metadata that may wait"
+        ),
+        number!(
+            "fetch.max.bytes",
+            fetch_bytes_max,
+            usize,
+            1024..=GIB,
+            "largest answer to a fetch, but for one larger batch"
+        ),
+        number!(
+            "fetch.max.wait.ms",
+            fetch_wait_max_ms,
+            u64,
+            0..=3_600_000,
+            "longest that a fetch may wait for data"
+        ),
+        number!(
+            "max.request.partition.size.limit",
+            described_partitions_max,
+            usize,
+            1..=1_000_000,
+            "partitions that one answer to DescribeTopicPartitions tells of"
+        ),
+        number!(
+            "group.min.session.timeout.ms",
+            group_session_min_ms,
+            u64,
+            1..=86_400_000,
+            "shortest session timeout of a group member"
+        ),
+        number!(
+            "group.max.session.timeout.ms",
+            group_session_max_ms,
+            u64,
+            1..=86_400_000,
+            "longest session timeout of a group member"
+        ),
+        number!(
+            "group.initial.rebalance.delay.ms",
+            group_initial_delay_ms,
+            u64,
+            0..=600_000,
+            "how long an empty group waits for further members"
+        ),
+        number!("group.max.size", group_members_max, usize, 1..=100_000, "members that a group may have"),
+        number!("max.groups", groups_max, usize, 1..=1_000_000, "groups with members that may exist"),
+        number!(
+            "offset.metadata.max.bytes",
+            offset_metadata_bytes_max,
+            usize,
+            0..=1 << 20,
+            "largest text committed with an offset"
+        ),
+        number!(
+            "producer.id.block.size",
+            producer_id_block,
+            i64,
+            1..=1_000_000,
+            "producer ids made durable at once"
+        ),
+        number!(
+            "timestamp.scan.max.bytes",
+            timestamp_scan_bytes_max,
+            usize,
+            1024..=GIB,
+            "largest batch, decompressed, that a search by time looks into"
+        ),
+    ];
+}
+
+/// The codec that a topic's batches are stored with; `None`: as they come.
+pub(crate) fn compression(text: &str) -> Result<Option<Compression>, String> {
+    Ok(Some(match text {
+        "producer" => return Ok(None),
+        "uncompressed" => Compression::None,
+        "gzip" => Compression::Gzip,
+        "snappy" => Compression::Snappy,
+        "lz4" => Compression::Lz4,
+        "zstd" => Compression::Zstd,
+        _ => {
+            return Err(format!("{text:?} is not one of producer, uncompressed, gzip, snappy, lz4, zstd"));
+        }
+    }))
+}
+
+pub(crate) fn compression_name(compression: Option<Compression>) -> &'static str {
+    match compression {
+        None => "producer",
+        Some(Compression::None) => "uncompressed",
+        Some(Compression::Gzip) => "gzip",
+        Some(Compression::Snappy) => "snappy",
+        Some(Compression::Lz4) => "lz4",
+        Some(Compression::Zstd) => "zstd",
+    }
+}
+
+pub(crate) fn timestamp_type(text: &str) -> Result<TimestampType, String> {
+    match text {
+        "CreateTime" => Ok(TimestampType::CreateTime),
+        "LogAppendTime" => Ok(TimestampType::LogAppendTime),
+        _ => Err(format!("{text:?} is not one of CreateTime, LogAppendTime")),
+    }
+}
+
+pub(crate) fn timestamp_type_name(timestamp_type: TimestampType) -> &'static str {
+    match timestamp_type {
+        TimestampType::CreateTime => "CreateTime",
+        TimestampType::LogAppendTime => "LogAppendTime",
+    }
+}

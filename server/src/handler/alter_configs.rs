@@ -1,0 +1,54 @@
+//! AlterConfigs (33), versions 0 to 2.
+//!
+//! Replaces all that is set for a topic: what is not named is back at its default. Omitted: the broker's own
+//! configuration, which a restart changes.
+
+use super::errors;
+use crate::api::Context;
+use crate::metadata::ConfigChange;
+use crate::wire::messages::alter_configs_request::AlterConfigsResource;
+use crate::wire::messages::alter_configs_response::AlterConfigsResourceResponse;
+use crate::wire::messages::{AlterConfigsRequest, AlterConfigsResponse};
+use crate::wire::{ErrorCode, NONE, resource, text};
+use std::collections::{BTreeMap, HashSet};
+
+pub(crate) async fn handle(context: Context, request: AlterConfigsRequest) -> AlterConfigsResponse {
+    let mut responses = Vec::with_capacity(request.resources.len());
+    let mut seen = HashSet::new();
+    for asked in request.resources {
+        let response = AlterConfigsResourceResponse::default()
+            .with_resource_type(asked.resource_type)
+            .with_resource_name(asked.resource_name.clone());
+        let altered = match seen.insert((asked.resource_type, asked.resource_name.clone())) {
+            true => alter(&context, asked, request.validate_only).await,
+            false => Err((ErrorCode::InvalidRequest, "the resource is named twice".into())),
+        };
+        responses.push(match altered {
+            Ok(()) => response.with_error_code(NONE),
+            Err((code, reason)) => {
+                response.with_error_code(code.code()).with_error_message(Some(text(reason)))
+            }
+        });
+    }
+    AlterConfigsResponse::default().with_responses(responses)
+}
+
+async fn alter(
+    context: &Context,
+    asked: AlterConfigsResource,
+    validate_only: bool,
+) -> Result<(), (ErrorCode, String)> {
+    resource::only_topics(asked.resource_type)?;
+    let mut all = BTreeMap::new();
+    for one in &asked.configs {
+        let Some(value) = &one.value else {
+            return Err((ErrorCode::InvalidRequest, format!("{} has no value", one.name)));
+        };
+        if all.insert(one.name.to_string(), value.to_string()).is_some() {
+            return Err((ErrorCode::InvalidRequest, format!("{} is named twice", one.name)));
+        }
+    }
+    let topic = asked.resource_name.to_string();
+    let changed = context.broker.controller.configure(topic, ConfigChange::Replace(all), validate_only).await;
+    changed.map_err(|err| (errors::change(&err), err.to_string()))
+}
