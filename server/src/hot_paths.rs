@@ -2,13 +2,14 @@
 //! each request besides receiving, appending and sending. No part of the public interface: it changes
 //! whenever what it measures does.
 
+use crate::config::Config;
 use crate::handler::fetch;
-use crate::metadata::{Catalog, Topic};
+use crate::metadata::{Catalog, Topic, TopicConfig};
 use crate::wire::fetch::response as fetch_response;
 use crate::wire::messages::FetchRequest;
 use crate::wire::produce::{ProduceRequest, ProduceResult, response as produce_response};
 use crate::wire::{NONE, Part, Request, RequestHeader, Response};
-use ringmain_engine::{AppendError, Durability, LogConfig, Store, StoreConfig};
+use ringmain_engine::{AppendError, Durability, Store, StoreConfig};
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::path::Path;
@@ -88,7 +89,7 @@ impl Served {
     /// The store or the topic cannot be made.
     pub fn create(dir: &Path, topic: &str, partitions: i32) -> Result<Self, Box<dyn Error>> {
         let store = Arc::new(Store::open(dir, StoreConfig::default())?);
-        let catalog = Catalog::open(store, LogConfig::default())?;
+        let catalog = Catalog::open(store, TopicConfig::defaults(&Config::default()))?;
         let topic = catalog.create(topic, partitions, BTreeMap::new())?;
         Ok(Self { catalog, topic })
     }

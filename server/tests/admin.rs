@@ -31,6 +31,9 @@ const INVALID_ASSIGNMENT: i16 = 39;
 const INVALID_CONFIG: i16 = 40;
 const INVALID_REQUEST: i16 = 42;
 
+/// A key, an operation, a value.
+type Edit<'a> = (&'a str, i8, Option<&'a str>);
+
 fn named(name: &str) -> TopicName {
     TopicName(text(name))
 }
@@ -70,8 +73,8 @@ fn config(client: &mut Client, topic: &str, name: &str) -> (String, i8) {
     (one.value.as_ref().unwrap().to_string(), one.config_source)
 }
 
-fn alter(client: &mut Client, topic: &str, edits: &[(&str, i8, Option<&str>)], validate_only: bool) -> i16 {
-    let edit = |(name, operation, value): &(&str, i8, Option<&str>)| {
+fn alter(client: &mut Client, topic: &str, edits: &[Edit<'_>], validate_only: bool) -> i16 {
+    let edit = |(name, operation, value): &Edit<'_>| {
         AlterableConfig::default()
             .with_name(text(name))
             .with_config_operation(*operation)
@@ -186,7 +189,7 @@ fn changes_that_make_no_sense_change_nothing() {
     assert_eq!(create(&mut client, new_topic("t", &[])), 0);
     let before = describe(&mut client, 2, "t");
     let good = ("segment.bytes", 0, Some("4096"));
-    let cases: &[(&[(&str, i8, Option<&str>)], i16)] = &[
+    let cases: &[(&[Edit<'_>], i16)] = &[
         (&[good, ("no.such.thing", 0, Some("1"))], INVALID_CONFIG),
         (&[good, ("index.interval.bytes", 0, Some("-1"))], INVALID_CONFIG),
         (&[good, ("max.message.bytes", 2, Some("1"))], INVALID_CONFIG),
