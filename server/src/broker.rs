@@ -1,7 +1,7 @@
 //! The broker: everything that requests work with, and its start and end.
 
 use crate::config::{Config, ConfigError, Endpoint};
-use crate::group::{Groups, Limits, OffsetStore};
+use crate::group::{Groups, Limits, OffsetStore, Retention};
 use crate::metadata::{Catalog, Controller, TopicConfig};
 use crate::producer_ids::ProducerIds;
 use crate::shard;
@@ -111,8 +111,14 @@ impl Running {
             members_max: config.group_members_max,
             groups_max: config.groups_max,
         };
+        let retention = Retention {
+            offsets_ms: config.offsets_retention_minutes.saturating_mul(60_000),
+            check_interval_ms: config.offsets_retention_check_ms,
+            rewrite_records_min: config.offsets_rewrite_records_min,
+        };
+        let partitions = config.offsets_partitions;
         let groups =
-            Groups::new(Arc::clone(&catalog), controller.clone(), offsets, limits, config.offsets_partitions);
+            Groups::new(Arc::clone(&catalog), controller.clone(), offsets, limits, retention, partitions);
         let producer_ids = ProducerIds::new(config.producer_id_block);
         let connections = AtomicUsize::new(0);
         let groups = Arc::new(groups);
@@ -184,7 +190,8 @@ fn timer(groups: Arc<Groups>, mut stop: watch::Receiver<bool>) -> io::Result<Joi
     std::thread::Builder::new().name("ringmain-timer".into()).spawn(move || {
         runtime.block_on(async {
             tokio::select! {
-                () = groups.run_timer() => {}
+                () = Arc::clone(&groups).run_timer() => {}
+                () = groups.run_housekeeping() => {}
                 _ = stop.wait_for(|stop| *stop) => {}
             }
         });

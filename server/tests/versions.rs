@@ -13,9 +13,11 @@ use proto_kafka::messages::describe_configs_request::DescribeConfigsResource;
 use proto_kafka::messages::fetch_request::{FetchPartition, FetchTopic};
 use proto_kafka::messages::incremental_alter_configs_request::AlterableConfig;
 use proto_kafka::messages::join_group_request::JoinGroupRequestProtocol;
+use proto_kafka::messages::leave_group_request::MemberIdentity;
 use proto_kafka::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use proto_kafka::messages::metadata_request::MetadataRequestTopic;
 use proto_kafka::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
+use proto_kafka::messages::offset_delete_request::{OffsetDeleteRequestPartition, OffsetDeleteRequestTopic};
 use proto_kafka::messages::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopic};
 use proto_kafka::messages::offset_for_leader_epoch_request::{
     OffsetForLeaderPartition, OffsetForLeaderTopic,
@@ -23,7 +25,7 @@ use proto_kafka::messages::offset_for_leader_epoch_request::{
 use proto_kafka::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use proto_kafka::messages::sync_group_request::SyncGroupRequestAssignment;
 use proto_kafka::messages::*;
-use proto_kafka::protocol::Request;
+use proto_kafka::protocol::{Request, StrBytes};
 use ringmain_engine::BatchBuilder;
 use std::collections::BTreeSet;
 use support::Process;
@@ -410,23 +412,112 @@ fn groups(client: &mut Client) {
             } else {
                 answer.topics[0].partitions[0].committed_offset
             };
-            assert_eq!(committed, 6);
+            assert_eq!(committed, 9);
         },
     );
     client.check(
         |_| DescribeGroupsRequest::default().with_groups(vec![GroupId(text("g")), GroupId(text("nobody"))]),
-        |_, answer| {
+        |version, answer| {
             assert_eq!(&*answer.groups[0].group_state, "Stable");
             assert_eq!(&answer.groups[0].members[0].member_assignment[..], b"share");
             assert_eq!(&*answer.groups[1].group_state, "Dead");
+            assert_eq!(answer.groups[1].error_code, if version >= 6 { 69 } else { 0 });
         },
     );
     client.check(
         |_| ListGroupsRequest::default(),
         |_, answer| assert!(answer.groups.iter().any(|g| &*g.group_id.0 == "g")),
     );
+    static_member(client);
     client.check(
-        |_| LeaveGroupRequest::default().with_group_id(GroupId(text("g"))).with_member_id(member.clone()),
-        |version, answer| assert_eq!(answer.error_code, if version == 0 { 0 } else { 25 }),
+        |version| {
+            let asked = LeaveGroupRequest::default().with_group_id(GroupId(text("g")));
+            if version < 3 {
+                return asked.with_member_id(member.clone());
+            }
+            asked.with_members(vec![MemberIdentity::default().with_member_id(member.clone())])
+        },
+        |version, answer| {
+            let code = if version < 3 { answer.error_code } else { answer.members[0].error_code };
+            assert_eq!(code, if version == 0 { 0 } else { 25 });
+        },
     );
+    client.check(
+        |_| {
+            let partitions = [0, 7].map(|n| OffsetDeleteRequestPartition::default().with_partition_index(n));
+            let asked = OffsetDeleteRequestTopic::default().with_name(topic());
+            let asked = asked.with_partitions(partitions.to_vec());
+            OffsetDeleteRequest::default().with_group_id(GroupId(text("g"))).with_topics(vec![asked])
+        },
+        |_, answer| {
+            assert_eq!(answer.error_code, 0);
+            let mut codes: Vec<_> =
+                answer.topics[0].partitions.iter().map(|p| (p.partition_index, p.error_code)).collect();
+            codes.sort_unstable();
+            assert_eq!(codes, [(0, 0), (7, 3)]);
+        },
+    );
+    client.check(
+        |_| {
+            DeleteGroupsRequest::default()
+                .with_groups_names(["g", "fixed"].map(|id| GroupId(text(id))).into())
+        },
+        |version, answer| {
+            let codes: Vec<_> = answer.results.iter().map(|one| one.error_code).collect();
+            assert_eq!(codes, [if version == 0 { 0 } else { 69 }, 68]);
+        },
+    );
+}
+
+/// A static member comes again, and the one before it is fenced wherever it speaks.
+fn static_member(client: &mut Client) {
+    let fixed = |member: &str| {
+        let protocol = JoinGroupRequestProtocol::default()
+            .with_name(text("range"))
+            .with_metadata(Bytes::from_static(b"m"));
+        JoinGroupRequest::default()
+            .with_group_id(GroupId(text("fixed")))
+            .with_session_timeout_ms(10_000)
+            .with_rebalance_timeout_ms(10_000)
+            .with_member_id(text(member))
+            .with_group_instance_id(Some(text("i")))
+            .with_protocol_type(text("consumer"))
+            .with_protocols(vec![protocol])
+    };
+    let sync = |member: &StrBytes, generation: i32| {
+        SyncGroupRequest::default()
+            .with_group_id(GroupId(text("fixed")))
+            .with_generation_id(generation)
+            .with_member_id(member.clone())
+            .with_group_instance_id(Some(text("i")))
+            .with_protocol_type(Some(text("consumer")))
+            .with_protocol_name(Some(text("range")))
+    };
+    let first = client.ask(9, &fixed(""));
+    assert_eq!((first.error_code, first.protocol_type), (0, Some(text("consumer"))));
+    let synced = client.ask(5, &sync(&first.member_id, first.generation_id));
+    assert_eq!((synced.error_code, synced.protocol_name), (0, Some(text("range"))));
+    for version in 5..=9 {
+        let again = client.ask(version, &fixed(""));
+        assert_eq!((again.error_code, again.generation_id), (0, first.generation_id));
+        assert_eq!(again.skip_assignment, version == 9);
+    }
+    assert_eq!(client.ask(9, &fixed(&first.member_id)).error_code, 82);
+    assert_eq!(client.ask(5, &sync(&first.member_id, first.generation_id)).error_code, 82);
+    let beat = HeartbeatRequest::default()
+        .with_group_id(GroupId(text("fixed")))
+        .with_generation_id(first.generation_id)
+        .with_member_id(first.member_id.clone())
+        .with_group_instance_id(Some(text("i")));
+    assert_eq!(client.ask(4, &beat).error_code, 82);
+    let partition = OffsetCommitRequestPartition::default().with_committed_offset(1);
+    let commit = OffsetCommitRequest::default()
+        .with_group_id(GroupId(text("fixed")))
+        .with_generation_id_or_member_epoch(first.generation_id)
+        .with_member_id(first.member_id)
+        .with_group_instance_id(Some(text("i")))
+        .with_topics(vec![
+            OffsetCommitRequestTopic::default().with_name(topic()).with_partitions(vec![partition]),
+        ]);
+    assert_eq!(client.ask(9, &commit).topics[0].partitions[0].error_code, 82);
 }

@@ -319,13 +319,34 @@ impl Config {
             "how long an empty group waits for further members"
         ),
         number!("group.max.size", group_members_max, usize, 1..=100_000, "members that a group may have"),
-        number!("max.groups", groups_max, usize, 1..=1_000_000, "groups with members that may exist"),
+        number!("max.groups", groups_max, usize, 1..=1_000_000, "groups that may exist"),
         number!(
             "offset.metadata.max.bytes",
             offset_metadata_bytes_max,
             usize,
-            0..=1 << 20,
+            0..=i16::MAX as usize,
             "largest text committed with an offset"
+        ),
+        number!(
+            "offsets.retention.minutes",
+            offsets_retention_minutes,
+            u64,
+            1..=i32::MAX as u64,
+            "how long offsets are kept after the last member has left, or without members after the commit"
+        ),
+        number!(
+            "offsets.retention.check.interval.ms",
+            offsets_retention_check_ms,
+            u64,
+            1..=86_400_000,
+            "how often it is looked for offsets whose time is over"
+        ),
+        number!(
+            "offsets.rewrite.min.records",
+            offsets_rewrite_records_min,
+            usize,
+            1..=1_000_000_000,
+            "records in a partition of __consumer_offsets at which those that count are written anew"
         ),
         number!(
             "producer.id.block.size",

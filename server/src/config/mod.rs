@@ -75,6 +75,9 @@ pub struct Config {
     pub group_members_max: usize,
     pub groups_max: usize,
     pub offset_metadata_bytes_max: usize,
+    pub offsets_retention_minutes: u64,
+    pub offsets_retention_check_ms: u64,
+    pub offsets_rewrite_records_min: usize,
     pub producer_id_block: i64,
     pub timestamp_scan_bytes_max: usize,
 }
@@ -113,8 +116,11 @@ impl Default for Config {
             group_session_max_ms: 1_800_000,
             group_initial_delay_ms: 0,
             group_members_max: 10_000,
-            groups_max: 10_000,
+            groups_max: 100_000,
             offset_metadata_bytes_max: 4096,
+            offsets_retention_minutes: 10_080,
+            offsets_retention_check_ms: 600_000,
+            offsets_rewrite_records_min: 10_000,
             producer_id_block: 1000,
             timestamp_scan_bytes_max: 128 << 20,
         }

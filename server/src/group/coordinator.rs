@@ -1,6 +1,9 @@
 //! All groups together: the same pure machine, group by group.
 
-use super::machine::{Effect, Error, Generation, Group, JoinRequest, Millis, SyncRequest, Token};
+use super::machine::{
+    Effect, Error, Generation, Group, GroupRecord, Identity, JoinRequest, Millis, Settings, StoreId,
+    SyncRequest, Token,
+};
 use std::collections::HashMap;
 
 /// The longest id of a group: it stands in the key of every offset that the group commits.
@@ -16,6 +19,12 @@ pub(crate) struct Limits {
     pub(crate) groups_max: usize,
 }
 
+impl Limits {
+    fn settings(&self) -> Settings {
+        Settings { initial_delay_ms: self.initial_delay_ms, members_max: self.members_max }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Coordinator {
     limits: Limits,
@@ -27,12 +36,27 @@ impl Coordinator {
         Self { limits, groups: HashMap::new() }
     }
 
+    /// Takes over a group that was kept.
+    pub(crate) fn load(&mut self, id: String, record: GroupRecord, now: Millis) {
+        self.groups.insert(id, Group::load(record, self.limits.settings(), now));
+    }
+
     pub(crate) fn group(&self, id: &str) -> Option<&Group> {
         self.groups.get(id)
     }
 
     pub(crate) fn groups(&self) -> impl Iterator<Item = (&String, &Group)> {
         self.groups.iter()
+    }
+
+    /// Whether a group that is not known yet would find no room.
+    pub(crate) fn is_full(&self) -> bool {
+        self.groups.len() >= self.limits.groups_max
+    }
+
+    /// A group may be called so.
+    pub(crate) fn check_id(id: &str) -> Result<(), Error> {
+        if id.len() > GROUP_ID_BYTES_MAX { Err(Error::InvalidGroup) } else { Ok(()) }
     }
 
     pub(crate) fn join(
@@ -43,8 +67,8 @@ impl Coordinator {
         now: Millis,
         out: &mut Vec<Effect>,
     ) {
-        let refuse = |error| Effect::Joined(token, Err((error, request.member_id.clone())));
-        if group.is_empty() || group.len() > GROUP_ID_BYTES_MAX {
+        let refuse = |error| Effect::Joined(token, Err((error, request.member.member_id.clone())));
+        if group.is_empty() || Self::check_id(group).is_err() {
             out.push(refuse(Error::InvalidGroup));
             return;
         }
@@ -54,17 +78,17 @@ impl Coordinator {
         }
         if !self.groups.contains_key(group) {
             // A group of nobody comes into being only for a member that is new.
-            if !request.member_id.is_empty() {
+            if !request.member.member_id.is_empty() {
                 out.push(refuse(Error::UnknownMember));
                 return;
             }
-            if self.groups.len() >= self.limits.groups_max {
+            if self.is_full() {
                 out.push(refuse(Error::TooManyGroups));
                 return;
             }
         }
-        let (delay, max) = (self.limits.initial_delay_ms, self.limits.members_max);
-        let entry = self.groups.entry(group.to_owned()).or_insert_with(|| Group::new(delay, max));
+        let settings = self.limits.settings();
+        let entry = self.groups.entry(group.to_owned()).or_insert_with(|| Group::new(settings, now));
         entry.join(request, token, now, out);
         self.forget_idle(group);
     }
@@ -83,6 +107,19 @@ impl Coordinator {
         }
     }
 
+    pub(crate) fn stored(
+        &mut self,
+        group: &str,
+        store: StoreId,
+        ok: bool,
+        now: Millis,
+        out: &mut Vec<Effect>,
+    ) {
+        if let Some(group) = self.groups.get_mut(group) {
+            group.stored(store, ok, now, out);
+        }
+    }
+
     pub(crate) fn heartbeat(
         &mut self,
         group: &str,
@@ -95,11 +132,14 @@ impl Coordinator {
     pub(crate) fn leave(
         &mut self,
         group: &str,
-        member_id: &str,
+        who: &[(Identity, String)],
         now: Millis,
         out: &mut Vec<Effect>,
-    ) -> Result<(), Error> {
-        let left = self.groups.get_mut(group).ok_or(Error::UnknownMember)?.leave(member_id, now, out);
+    ) -> Vec<Result<(), Error>> {
+        let Some(known) = self.groups.get_mut(group) else {
+            return who.iter().map(|_| Err(Error::UnknownMember)).collect();
+        };
+        let left = known.leave(who, now, out);
         self.forget_idle(group);
         left
     }
@@ -112,26 +152,39 @@ impl Coordinator {
     ) -> Result<(), Error> {
         match self.groups.get_mut(group) {
             Some(group) => group.may_commit(generation, now),
-            // Nobody is in it: only those who assign partitions themselves commit to it.
-            None if group.is_empty() || group.len() > GROUP_ID_BYTES_MAX => Err(Error::InvalidGroup),
-            None if generation.id < 0 => Ok(()),
-            None => Err(Error::UnknownMember),
+            None => {
+                Self::check_id(group)?;
+                // Nobody is in it: only those who assign partitions themselves commit to it.
+                if generation.id < 0 { Ok(()) } else { Err(Error::IllegalGeneration) }
+            }
         }
+    }
+
+    pub(crate) fn may_delete(&self, group: &str) -> Result<(), Error> {
+        self.groups.get(group).map_or(Ok(()), Group::may_delete)
+    }
+
+    /// Forgets a group without members.
+    pub(crate) fn forget(&mut self, group: &str) {
+        self.groups.remove(group);
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Millis> {
         self.groups.values().filter_map(Group::next_deadline).min()
     }
 
-    pub(crate) fn tick(&mut self, now: Millis, out: &mut Vec<Effect>) {
+    /// Lets time pass; effects come with the group that they are of.
+    pub(crate) fn tick(&mut self, now: Millis, out: &mut Vec<(String, Vec<Effect>)>) {
         let due = |group: &Group| group.next_deadline().is_some_and(|deadline| deadline <= now);
         let ids: Vec<_> =
             self.groups.iter().filter(|(_, group)| due(group)).map(|(id, _)| id.clone()).collect();
         for id in ids {
+            let mut effects = Vec::new();
             if let Some(group) = self.groups.get_mut(&id) {
-                group.tick(now, out);
+                group.tick(now, &mut effects);
             }
             self.forget_idle(&id);
+            out.push((id, effects));
         }
     }
 

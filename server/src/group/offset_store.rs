@@ -1,15 +1,20 @@
-//! Committed offsets with the topic that keeps them: commits are appended here, and forgotten here.
+//! What groups have committed, and the groups themselves, with the topic that keeps them: all is appended here,
+//! and forgotten here.
 
-use super::offset_record::{OffsetKey, encode_value};
+use super::group_record;
+use super::machine::GroupRecord;
+use super::offset_record::{self, OffsetKey};
 use super::offsets::{Committed, Offsets, TopicPartition};
 use crate::clock::now_ms;
 use crate::metadata::{Catalog, OFFSETS_TOPIC};
 use crate::replay::{ReplayError, replay};
+use crate::wire::{Cursor, Malformed};
 use ringmain_engine::{AppendError, Appended, BatchBuilder, Completion, Durability, Log, WaitError};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use thiserror::Error;
 
-/// Why offsets were not written.
+/// Why nothing was written.
 #[derive(Debug, Error)]
 pub(crate) enum WriteError {
     #[error("{OFFSETS_TOPIC} does not exist")]
@@ -20,26 +25,97 @@ pub(crate) enum WriteError {
     Durable(#[from] WaitError),
 }
 
+/// A commit that was appended and is not durable yet: not to be told, and not to be missed by who forgets.
+#[derive(Debug)]
+pub(super) struct Pending {
+    pub(super) key: OffsetKey,
+    pub(super) committed: Committed,
+    pub(super) at: i64,
+}
+
 #[derive(Debug, Default)]
-struct State {
-    offsets: Offsets,
-    /// Appended and not durable yet: not to be told, and not to be missed by a deletion.
-    pending: Vec<(OffsetKey, i64)>,
+pub(super) struct State {
+    pub(super) offsets: Offsets,
+    /// The value of each group's last record.
+    pub(super) groups: HashMap<Arc<str>, Vec<u8>>,
+    /// By partition of the internal topic, in the order of its log.
+    pub(super) pending: BTreeMap<i32, (Arc<Log>, VecDeque<Pending>)>,
 }
 
 /// What groups have committed.
 #[derive(Debug)]
 pub(crate) struct OffsetStore {
     catalog: Arc<Catalog>,
-    /// Held while records are appended, so that a deletion comes before a commit or after it.
+    /// Held while records are appended, so that what forgets comes before a commit or after it.
     state: Mutex<State>,
 }
 
 /// A commit that was appended; it counts once it is durable.
 pub(super) struct Commit {
-    base: i64,
-    offsets: Vec<(OffsetKey, Committed)>,
+    partition: i32,
+    offsets: std::ops::Range<i64>,
     pub(super) completion: Option<Completion>,
+}
+
+impl State {
+    /// What became durable counts from here on. A later commit may be asked for before the one who made an earlier
+    /// one hears of it, so this goes by the log and not by who waits.
+    pub(super) fn settle(&mut self) {
+        let Self { offsets, pending, .. } = self;
+        pending.retain(|_, (log, queue)| {
+            let durable = log.progress().durable.0;
+            while queue.front().is_some_and(|first| first.at < durable) {
+                if let Some(Pending { key, committed, at }) = queue.pop_front() {
+                    offsets.insert(key, committed, at);
+                }
+            }
+            !queue.is_empty()
+        });
+    }
+
+    /// Applies a record of the log; `at` is its offset.
+    fn apply(&mut self, at: i64, key: Option<&[u8]>, value: Option<&[u8]>) -> Result<(), Malformed> {
+        let mut cursor = Cursor::new(key.unwrap_or_default());
+        match cursor.i16()? {
+            0 | 1 => {
+                let key = OffsetKey::decode(&mut cursor)?;
+                match value {
+                    Some(value) => self.offsets.insert(key, offset_record::decode_value(value)?, at),
+                    None => self.offsets.remove(&key, at),
+                }
+            }
+            group_record::KEY_VERSION => {
+                let group = group_record::decode_key(&mut cursor)?.into();
+                match value {
+                    Some(value) => {
+                        // What cannot be read later is refused now.
+                        group_record::decode_value(value)?;
+                        self.groups.insert(group, value.to_owned());
+                    }
+                    None => drop(self.groups.remove(&group)),
+                }
+            }
+            // Kafka keeps more in the same topic.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Takes commits away that match, durable or not.
+    fn keys(&self, wanted: impl Fn(&OffsetKey) -> bool, known: Vec<OffsetKey>) -> Vec<OffsetKey> {
+        let pending = self.pending.values().flat_map(|(_, queue)| queue.iter().map(|one| &one.key));
+        let mut keys: Vec<_> = known.into_iter().chain(pending.filter(|key| wanted(key)).cloned()).collect();
+        keys.sort_by(|a, b| (&a.group, &a.partition).cmp(&(&b.group, &b.partition)));
+        keys.dedup();
+        keys
+    }
+
+    fn forget(&mut self, key: &OffsetKey, at: i64) {
+        for (_, queue) in self.pending.values_mut() {
+            queue.retain(|one| one.key != *key);
+        }
+        self.offsets.remove(key, at);
+    }
 }
 
 impl OffsetStore {
@@ -48,20 +124,31 @@ impl OffsetStore {
         let mut state = State::default();
         for partition in catalog.topic(OFFSETS_TOPIC).iter().flat_map(|topic| &topic.partitions) {
             replay(&partition.log, |record| {
-                let applied = state.offsets.apply(record.offset.0, record.key, record.value);
+                let applied = state.apply(record.offset.0, record.key, record.value);
                 applied.map_err(|err| err.to_string())
             })?;
         }
         Ok(Self { catalog, state: Mutex::new(state) })
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Looks at what was committed.
     pub(crate) fn with_offsets<T>(&self, look: impl FnOnce(&Offsets) -> T) -> T {
-        look(&self.lock().offsets)
+        let mut state = self.lock();
+        state.settle();
+        look(&state.offsets)
+    }
+
+    /// The groups that were kept.
+    pub(super) fn kept_groups(&self) -> Vec<(String, GroupRecord)> {
+        let state = self.lock();
+        let groups = state.groups.iter();
+        let read = groups.map(|(id, kept)| Ok((id.to_string(), group_record::decode_value(kept)?)));
+        // They could be read when the log was replayed.
+        read.collect::<Result<_, Malformed>>().unwrap_or_default()
     }
 
     /// Appends a commit. Partitions of topics that are gone by now are left out.
@@ -78,29 +165,103 @@ impl OffsetStore {
             .filter(|(partition, _)| there(partition))
             .map(|(partition, committed)| (OffsetKey { group: Arc::clone(&group), partition }, committed))
             .collect();
+        let (partition, log) = self.log_of(&group)?;
         if offsets.is_empty() {
-            return Ok(Commit { base: 0, offsets, completion: None });
+            return Ok(Commit { partition, offsets: 0..0, completion: None });
         }
-        let records = offsets.iter().map(|(key, committed)| (key.encode(), Some(encode_value(committed))));
-        let appended = append(&self.log_of(&group)?, records)?;
+        let value = |committed| Some(offset_record::encode_value(committed));
+        let records = offsets.iter().map(|(key, committed)| (key.encode(), value(committed)));
+        let appended = append(&log, records)?;
         let base = appended.base_offset.0;
-        state.pending.extend(offsets.iter().zip(base..).map(|((key, _), at)| (key.clone(), at)));
-        Ok(Commit { base, offsets, completion: Some(appended.completion) })
+        let end = base + offsets.len() as i64;
+        let (_, queue) = state.pending.entry(partition).or_insert_with(|| (log, VecDeque::new()));
+        let pending = offsets.into_iter().zip(base..);
+        queue.extend(pending.map(|((key, committed), at)| Pending { key, committed, at }));
+        Ok(Commit { partition, offsets: base..end, completion: Some(appended.completion) })
     }
 
     /// Ends a commit, which counts if it became durable.
-    pub(super) fn end(&self, commit: Commit, durable: bool) {
+    pub(super) fn end(&self, commit: &Commit, durable: bool) {
         let mut state = self.lock();
-        for ((key, committed), at) in commit.offsets.into_iter().zip(commit.base..) {
-            let pending = state.pending.iter().position(|one| *one == (key.clone(), at));
-            // A deletion in between has taken it away.
-            if let Some(pending) = pending {
-                state.pending.swap_remove(pending);
-                if durable {
-                    state.offsets.insert(key, committed, at);
-                }
-            }
+        state.settle();
+        if !durable && let Some((_, queue)) = state.pending.get_mut(&commit.partition) {
+            queue.retain(|one| !commit.offsets.contains(&one.at));
         }
+    }
+
+    /// Keeps a group as it is.
+    pub(super) fn keep_group(&self, group: &str, record: &GroupRecord) -> Result<Completion, WriteError> {
+        let mut state = self.lock();
+        let (_, log) = self.log_of(group)?;
+        let value = group_record::encode_value(record);
+        let one = (group_record::encode_key(group), Some(value.clone()));
+        let appended = append(&log, std::iter::once(one))?;
+        state.groups.insert(group.into(), value);
+        Ok(appended.completion)
+    }
+
+    /// Forgets some of what a group has committed; `None` if there is none of it.
+    pub(super) fn forget_offsets(
+        &self,
+        group: &str,
+        partitions: &[TopicPartition],
+    ) -> Result<Option<Completion>, WriteError> {
+        let mut state = self.lock();
+        state.settle();
+        let wanted = |key: &OffsetKey| &*key.group == group && partitions.contains(&key.partition);
+        let known = partitions.iter().filter(|partition| state.offsets.get(group, partition).is_some());
+        let known = known.map(|one| OffsetKey { group: group.into(), partition: one.clone() }).collect();
+        let keys = state.keys(wanted, known);
+        self.bury(&mut state, group, &keys, false)
+    }
+
+    /// Forgets what has lapsed, unless it was just committed anew.
+    pub(super) fn forget_lapsed(&self, group: &str, partitions: &[TopicPartition]) -> Result<(), WriteError> {
+        if !self.is_committing(group) {
+            self.forget_offsets(group, partitions)?;
+        }
+        Ok(())
+    }
+
+    /// Whether a commit of the group is under way.
+    pub(super) fn is_committing(&self, group: &str) -> bool {
+        let mut state = self.lock();
+        state.settle();
+        state.pending.values().any(|(_, queue)| queue.iter().any(|one| &*one.key.group == group))
+    }
+
+    /// Forgets a group with all that it has committed; `None` if nothing is kept of it.
+    pub(super) fn forget_group(&self, group: &str) -> Result<Option<Completion>, WriteError> {
+        let mut state = self.lock();
+        state.settle();
+        let known = state.offsets.of_group(group).into_iter();
+        let known = known.map(|(partition, _)| OffsetKey { group: group.into(), partition }).collect();
+        let keys = state.keys(|key| &*key.group == group, known);
+        let kept = state.groups.contains_key(group);
+        self.bury(&mut state, group, &keys, kept)
+    }
+
+    /// Appends that these are gone, in one batch.
+    fn bury(
+        &self,
+        state: &mut State,
+        group: &str,
+        keys: &[OffsetKey],
+        group_too: bool,
+    ) -> Result<Option<Completion>, WriteError> {
+        if keys.is_empty() && !group_too {
+            return Ok(None);
+        }
+        let (_, log) = self.log_of(group)?;
+        let own = group_too.then(|| (group_record::encode_key(group), None));
+        let appended = append(&log, keys.iter().map(|key| (key.encode(), None)).chain(own))?;
+        for (key, at) in keys.iter().zip(appended.base_offset.0..) {
+            state.forget(key, at);
+        }
+        if group_too {
+            state.groups.remove(group);
+        }
+        Ok(Some(appended.completion))
     }
 
     /// Forgets, durably, what was committed for a topic that was deleted. Blocks.
@@ -108,31 +269,35 @@ impl OffsetStore {
         let mut waiting = Vec::new();
         {
             let mut state = self.lock();
-            let mut keys = state.offsets.of_topic(topic);
-            keys.extend(
-                state.pending.iter().map(|(key, _)| key.clone()).filter(|key| key.partition.topic == topic),
-            );
-            for key in keys {
-                let appended = append(&self.log_of(&key.group)?, std::iter::once((key.encode(), None)))?;
-                state.offsets.remove(&key, appended.base_offset.0);
-                waiting.push(appended.completion);
+            state.settle();
+            let known = state.offsets.of_topic(topic);
+            let keys = state.keys(|key| key.partition.topic == topic, known);
+            for own in keys.chunk_by(|a, b| a.group == b.group) {
+                if let Some(first) = own.first() {
+                    waiting.extend(self.bury(&mut state, &first.group, own, false)?);
+                }
             }
-            state.pending.retain(|(key, _)| key.partition.topic != topic);
         }
         waiting.iter().try_for_each(|completion| Ok(completion.wait()?))
     }
 
-    /// The log that keeps what a group commits.
-    fn log_of(&self, group: &str) -> Result<Arc<Log>, WriteError> {
+    /// The logs of the internal topic, if it exists.
+    pub(super) fn logs(&self) -> Vec<Arc<Log>> {
+        let topic = self.catalog.topic(OFFSETS_TOPIC);
+        topic.iter().flat_map(|topic| &topic.partitions).map(|one| Arc::clone(&one.log)).collect()
+    }
+
+    /// The log that keeps what a group commits, with its number.
+    fn log_of(&self, group: &str) -> Result<(i32, Arc<Log>), WriteError> {
         let topic = self.catalog.topic(OFFSETS_TOPIC).ok_or(WriteError::NoTopic)?;
-        let count = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
-        let partition = topic.partition((java_hash(group) & i32::MAX) % count).ok_or(WriteError::NoTopic)?;
-        Ok(Arc::clone(&partition.log))
+        let number = partition_of(group, topic.partitions.len());
+        let partition = topic.partition(number).ok_or(WriteError::NoTopic)?;
+        Ok((number, Arc::clone(&partition.log)))
     }
 }
 
 /// Appends records as one batch.
-fn append(
+pub(super) fn append(
     log: &Arc<Log>,
     records: impl Iterator<Item = (Vec<u8>, Option<Vec<u8>>)>,
 ) -> Result<Appended, AppendError> {
@@ -149,7 +314,12 @@ fn append(
     log.append(&mut batch, Durability::Durable)
 }
 
-/// `String.hashCode` of Java: which partition keeps a group is part of the format.
+/// Which partition keeps a group: part of the format.
+pub(super) fn partition_of(group: &str, partitions: usize) -> i32 {
+    (java_hash(group) & i32::MAX) % i32::try_from(partitions).unwrap_or(i32::MAX).max(1)
+}
+
+/// `String.hashCode` of Java.
 fn java_hash(text: &str) -> i32 {
     text.encode_utf16().fold(0i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)))
 }

@@ -1,6 +1,6 @@
 //! What groups have committed, as the records of `__consumer_offsets` tell.
 
-use super::offset_record::{OffsetKey, decode_value};
+use super::offset_record::OffsetKey;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -19,6 +19,8 @@ pub(crate) struct Committed {
     pub(crate) leader_epoch: i32,
     pub(crate) metadata: String,
     pub(crate) committed_at_ms: i64,
+    /// When it lapses, if the one who committed it said so (OffsetCommit up to version 4).
+    pub(crate) expires_at_ms: Option<i64>,
 }
 
 #[derive(Debug)]
@@ -35,24 +37,6 @@ pub(crate) struct Offsets {
 }
 
 impl Offsets {
-    /// Applies a record of the log; `at` is its offset.
-    pub(crate) fn apply(
-        &mut self,
-        at: i64,
-        key: Option<&[u8]>,
-        value: Option<&[u8]>,
-    ) -> Result<(), crate::wire::Malformed> {
-        let Some(key) = OffsetKey::decode(key.unwrap_or_default())? else { return Ok(()) };
-        match value {
-            Some(value) => {
-                let committed = decode_value(value)?;
-                self.insert(key, committed, at);
-            }
-            None => self.remove(&key, at),
-        }
-        Ok(())
-    }
-
     pub(super) fn insert(&mut self, key: OffsetKey, committed: Committed, at: i64) {
         let group = self.groups.entry(key.group).or_default();
         if group.get(&key.partition).is_none_or(|entry| entry.at < at) {
@@ -85,6 +69,19 @@ impl Offsets {
         self.groups.keys().map(|group| &**group)
     }
 
+    /// Whether a group has committed anything.
+    pub(crate) fn has_group(&self, group: &str) -> bool {
+        self.groups.contains_key(group)
+    }
+
+    /// Everything: group, partition, what was committed.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &TopicPartition, &Committed)> {
+        let groups = self.groups.iter();
+        groups.flat_map(|(group, entries)| {
+            entries.iter().map(move |(partition, entry)| (group, partition, &entry.committed))
+        })
+    }
+
     /// The keys of all that was committed for a topic.
     pub(super) fn of_topic(&self, topic: &str) -> Vec<OffsetKey> {
         let keys = self.groups.iter().flat_map(|(group, entries)| {
@@ -97,20 +94,24 @@ impl Offsets {
 
 #[cfg(test)]
 mod tests {
-    use super::super::offset_record::encode_value;
     use super::*;
 
     #[test]
     fn the_later_record_wins_in_whatever_order_they_arrive() {
         let partition = TopicPartition { topic: "t".into(), partition: 0 };
         let key = OffsetKey { group: "g".into(), partition: partition.clone() };
-        let value =
-            |offset| Committed { offset, leader_epoch: -1, metadata: String::new(), committed_at_ms: 0 };
+        let value = |offset| Committed {
+            offset,
+            leader_epoch: -1,
+            metadata: String::new(),
+            committed_at_ms: 0,
+            expires_at_ms: None,
+        };
         let mut offsets = Offsets::default();
-        offsets.apply(5, Some(&key.encode()), Some(&encode_value(&value(50)))).unwrap();
-        offsets.apply(4, Some(&key.encode()), Some(&encode_value(&value(40)))).unwrap();
+        offsets.insert(key.clone(), value(50), 5);
+        offsets.insert(key.clone(), value(40), 4);
         assert_eq!(offsets.get("g", &partition).unwrap().offset, 50);
-        offsets.apply(6, Some(&key.encode()), None).unwrap();
+        offsets.remove(&key, 6);
         assert!(offsets.get("g", &partition).is_none());
         assert_eq!(offsets.groups().count(), 0);
     }

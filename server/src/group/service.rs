@@ -1,13 +1,17 @@
-//! The shell around groups: tokens become waiting requests, effects answers, commits records.
+//! The shell around groups: tokens become waiting requests, effects answers and records, commits records.
 
 use super::coordinator::{Coordinator, Limits};
+use super::housekeeping::Retention;
 use super::machine::{
-    Effect, Error, Generation, Group, JoinReply, JoinRequest, Millis, SyncReply, SyncRequest, Token,
+    Effect, Error, Generation, Group, Identity, JoinReply, JoinRequest, Millis, Notice, StoreId, SyncReply,
+    SyncRequest, Token,
 };
 use super::offset_store::{OffsetStore, WriteError};
 use super::offsets::{Committed, Offsets, TopicPartition};
+use super::subscription;
 use crate::metadata::{Catalog, ChangeError, Controller, NewTopic, OFFSETS_TOPIC, Topic};
-use std::collections::{BTreeMap, HashMap};
+use ringmain_engine::Completion;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -16,10 +20,10 @@ use tokio::sync::{Notify, oneshot};
 
 /// Largest batch of the internal topic: one commit request is one batch.
 const OFFSETS_BATCH_BYTES_MAX: usize = 16 << 20;
-/// Segments of the internal topic are small, as in Kafka.
-const OFFSETS_SEGMENT_BYTES: usize = 100 << 20;
+/// Segments of the internal topic are small, since only whole ones are removed when it is rewritten.
+const OFFSETS_SEGMENT_BYTES: usize = 8 << 20;
 
-/// Why offsets were not committed.
+/// Why a group's offsets, or the group, were not changed.
 #[derive(Debug, ThisError)]
 pub(crate) enum CommitError {
     #[error(transparent)]
@@ -37,97 +41,151 @@ enum Waiting {
 }
 
 #[derive(Debug)]
-struct Members {
-    coordinator: Coordinator,
-    /// At most two for each member of a group.
+pub(super) struct Members {
+    pub(super) coordinator: Coordinator,
+    /// At most three for each member of a group.
     waiting: HashMap<Token, Waiting>,
     next_token: Token,
+}
+
+/// A group that was given to be stored.
+struct Unsettled {
+    group: String,
+    store: StoreId,
+    completion: Completion,
 }
 
 /// All groups of the broker.
 #[derive(Debug)]
 pub(crate) struct Groups {
+    /// Held while records of groups and commits are appended, so that they come in the order of decisions: no
+    /// commit of an old generation comes after one of a new one.
     members: Mutex<Members>,
-    offsets: Arc<OffsetStore>,
+    pub(super) offsets: Arc<OffsetStore>,
     catalog: Arc<Catalog>,
     controller: Controller,
     offsets_partitions: i32,
-    started: Instant,
+    pub(super) retention: Retention,
+    /// The time of day at the start, and the start: the clock of the groups.
+    started: (Millis, Instant),
     /// When the timer looks again; it is woken for anything earlier.
     timer_due: AtomicU64,
     timer: Notify,
 }
 
 impl Groups {
-    /// No group has members at first.
+    /// Begins with the groups that were kept.
     pub(crate) fn new(
         catalog: Arc<Catalog>,
         controller: Controller,
         offsets: Arc<OffsetStore>,
         limits: Limits,
+        retention: Retention,
         offsets_partitions: i32,
     ) -> Self {
-        let members =
-            Members { coordinator: Coordinator::new(limits), waiting: HashMap::new(), next_token: 0 };
+        let now = Millis::try_from(crate::clock::now_ms()).unwrap_or(0);
+        let mut coordinator = Coordinator::new(limits);
+        for (id, record) in offsets.kept_groups() {
+            tracing::debug!(group = id, members = record.members.len(), "group loaded");
+            coordinator.load(id, record, now);
+        }
+        let members = Members { coordinator, waiting: HashMap::new(), next_token: 0 };
         Self {
             members: Mutex::new(members),
             offsets,
             catalog,
             controller,
             offsets_partitions,
-            started: Instant::now(),
+            retention,
+            started: (now, Instant::now()),
             timer_due: AtomicU64::new(Millis::MAX),
             timer: Notify::new(),
         }
     }
 
-    fn now(&self) -> Millis {
-        Millis::try_from(self.started.elapsed().as_millis()).unwrap_or(Millis::MAX)
+    pub(super) fn now(&self) -> Millis {
+        let (at, since) = self.started;
+        at.saturating_add(Millis::try_from(since.elapsed().as_millis()).unwrap_or(Millis::MAX))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Members> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Members> {
         self.members.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs the coordinator once and carries out what it decides.
-    fn step<T>(&self, group: &str, work: impl FnOnce(&mut Members, Millis, &mut Vec<Effect>) -> T) -> T {
+    /// Runs the coordinator once and carries out what it decides, but for what takes time.
+    fn step<T>(
+        &self,
+        group: &str,
+        work: impl FnOnce(&mut Members, Millis, &mut Vec<Effect>) -> T,
+    ) -> (T, Vec<Unsettled>) {
         let mut out = Vec::new();
         let mut members = self.lock();
-        let done = work(&mut members, self.now(), &mut out);
-        members.carry_out(out);
+        let now = self.now();
+        let done = work(&mut members, now, &mut out);
+        let unsettled = members.carry_out(group, out, &self.offsets, now);
         let due = members.coordinator.group(group).and_then(Group::next_deadline);
         drop(members);
         if due.is_some_and(|due| due < self.timer_due.load(Ordering::Acquire)) {
             self.timer.notify_one();
         }
-        done
+        (done, unsettled)
+    }
+
+    /// Waits until groups are stored, and goes on with them.
+    async fn settle(&self, unsettled: Vec<Unsettled>) {
+        let mut queue = VecDeque::from(unsettled);
+        while let Some(Unsettled { group, store, completion }) = queue.pop_front() {
+            let durable = completion.done().await;
+            if let Err(err) = &durable {
+                tracing::warn!(group, "the group could not be stored: {err}");
+            }
+            let ((), more) = self.step(&group, |members, now, out| {
+                members.coordinator.stored(&group, store, durable.is_ok(), now, out);
+            });
+            queue.extend(more);
+        }
     }
 
     pub(crate) async fn join(&self, group: &str, request: JoinRequest) -> JoinReply {
+        let member_id = request.member.member_id.clone();
+        // Groups are kept there.
+        if let Err(err) = self.offsets_topic().await {
+            tracing::warn!(group, "nobody can join: {OFFSETS_TOPIC} cannot be made: {err}");
+            return Err((Error::NotStored, member_id));
+        }
+        if self.lock().coordinator.is_full() {
+            self.forget_unused();
+        }
         let (sender, answer) = oneshot::channel();
-        let member_id = request.member_id.clone();
-        self.step(group, |members, now, out| {
+        let ((), unsettled) = self.step(group, |members, now, out| {
             let token = members.token(Waiting::Join(sender));
             members.coordinator.join(group, request, token, now, out);
         });
+        self.settle(unsettled).await;
         answer.await.unwrap_or(Err((Error::UnknownMember, member_id)))
     }
 
     pub(crate) async fn sync(&self, group: &str, request: SyncRequest) -> SyncReply {
         let (sender, answer) = oneshot::channel();
-        self.step(group, |members, now, out| {
+        let ((), unsettled) = self.step(group, |members, now, out| {
             let token = members.token(Waiting::Sync(sender));
             members.coordinator.sync(group, request, token, now, out);
         });
+        self.settle(unsettled).await;
         answer.await.unwrap_or(Err(Error::UnknownMember))
     }
 
     pub(crate) fn heartbeat(&self, group: &str, generation: &Generation) -> Result<(), Error> {
-        self.step(group, |members, now, _| members.coordinator.heartbeat(group, generation, now))
+        // A heartbeat has nothing stored.
+        self.step(group, |members, now, _| members.coordinator.heartbeat(group, generation, now)).0
     }
 
-    pub(crate) fn leave(&self, group: &str, member_id: &str) -> Result<(), Error> {
-        self.step(group, |members, now, out| members.coordinator.leave(group, member_id, now, out))
+    /// Members leave; for each, whether it was one.
+    pub(crate) async fn leave(&self, group: &str, who: &[(Identity, String)]) -> Vec<Result<(), Error>> {
+        let (left, unsettled) =
+            self.step(group, |members, now, out| members.coordinator.leave(group, who, now, out));
+        self.settle(unsettled).await;
+        left
     }
 
     /// Commits offsets, durably: when this returns they survive the loss of power.
@@ -137,18 +195,84 @@ impl Groups {
         generation: &Generation,
         offsets: Vec<(TopicPartition, Committed)>,
     ) -> Result<(), CommitError> {
-        self.step(group, |members, now, _| members.coordinator.may_commit(group, generation, now))?;
-        if offsets.is_empty() {
-            return Ok(());
+        if !offsets.is_empty() {
+            self.offsets_topic().await?;
         }
-        self.offsets_topic().await?;
-        let commit = self.offsets.begin(group, offsets)?;
+        // In one step: the generation cannot end between the look and the append.
+        let (begun, _) = self.step(group, |members, now, _| {
+            members.coordinator.may_commit(group, generation, now)?;
+            if offsets.is_empty() {
+                return Ok(None);
+            }
+            Ok::<_, CommitError>(Some(self.offsets.begin(group, offsets)?))
+        });
+        let Some(commit) = begun? else { return Ok(()) };
         let durable = match &commit.completion {
             Some(completion) => completion.done().await,
             None => Ok(()),
         };
-        self.offsets.end(commit, durable.is_ok());
+        self.offsets.end(&commit, durable.is_ok());
         Ok(durable.map_err(WriteError::from)?)
+    }
+
+    /// Deletes a group that nobody is in, with all that it has committed, durably.
+    pub(crate) async fn delete(&self, group: &str) -> Result<(), CommitError> {
+        let forgotten = {
+            let mut members = self.lock();
+            members.coordinator.may_delete(group)?;
+            let known = members.coordinator.group(group).is_some();
+            let forgotten = self.offsets.forget_group(group)?;
+            if !known && forgotten.is_none() {
+                return Err(Error::NoGroup.into());
+            }
+            members.coordinator.forget(group);
+            forgotten
+        };
+        if let Some(completion) = forgotten {
+            completion.done().await.map_err(WriteError::from)?;
+        }
+        tracing::info!(group, "group deleted");
+        Ok(())
+    }
+
+    /// Deletes what a group has committed for partitions, durably. Says for each whether it was; those of topics
+    /// that a member wants are kept.
+    pub(crate) async fn delete_offsets(
+        &self,
+        group: &str,
+        partitions: Vec<TopicPartition>,
+    ) -> Result<Vec<(TopicPartition, bool)>, CommitError> {
+        let (outcomes, forgotten) = {
+            let members = self.lock();
+            let known = members.coordinator.group(group);
+            if known.is_none() && !self.offsets.with_offsets(|offsets| offsets.has_group(group)) {
+                return Err(Error::NoGroup.into());
+            }
+            let (mut wanted, mut all_wanted) = (Default::default(), false);
+            if let Some(busy) = known.filter(|known| known.may_delete().is_err()) {
+                if busy.protocol_type != subscription::CONSUMER {
+                    return Err(Error::NotEmpty.into());
+                }
+                match subscription::subscribed(busy) {
+                    Some(topics) => wanted = topics,
+                    None => all_wanted = true,
+                }
+            }
+            let outcomes: Vec<_> = partitions
+                .into_iter()
+                .map(|one| {
+                    let free = !all_wanted && !wanted.contains(&one.topic);
+                    (one, free)
+                })
+                .collect();
+            let free = outcomes.iter().filter(|(_, free)| *free).map(|(one, _)| one.clone());
+            let forgotten = self.offsets.forget_offsets(group, &free.collect::<Vec<_>>())?;
+            (outcomes, forgotten)
+        };
+        if let Some(completion) = forgotten {
+            completion.done().await.map_err(WriteError::from)?;
+        }
+        Ok(outcomes)
     }
 
     /// The internal topic, made at its first use.
@@ -177,7 +301,7 @@ impl Groups {
         self.offsets.with_offsets(look)
     }
 
-    /// Looks at one group; `None` if it has no members.
+    /// Looks at one group; `None` if it never had members.
     pub(crate) fn with_group<T>(&self, group: &str, look: impl FnOnce(Option<&Group>) -> T) -> T {
         look(self.lock().coordinator.group(group))
     }
@@ -193,7 +317,7 @@ impl Groups {
     }
 
     /// Removes silent members and ends overdue rebalances; never returns.
-    pub(crate) async fn run_timer(&self) {
+    pub(crate) async fn run_timer(self: Arc<Self>) {
         loop {
             let due = {
                 let members = self.lock();
@@ -210,11 +334,23 @@ impl Groups {
                 }
                 None => self.timer.notified().await,
             }
-            let mut out = Vec::new();
-            let mut members = self.lock();
-            members.coordinator.tick(self.now(), &mut out);
-            members.carry_out(out);
+            let unsettled = self.tick();
+            if !unsettled.is_empty() {
+                let groups = Arc::clone(&self);
+                // Time goes on while the disk writes.
+                tokio::spawn(async move { groups.settle(unsettled).await });
+            }
         }
+    }
+
+    fn tick(&self) -> Vec<Unsettled> {
+        let mut out = Vec::new();
+        let mut members = self.lock();
+        let now = self.now();
+        members.coordinator.tick(now, &mut out);
+        let carried =
+            out.into_iter().flat_map(|(id, effects)| members.carry_out(&id, effects, &self.offsets, now));
+        carried.collect()
     }
 }
 
@@ -226,8 +362,16 @@ impl Members {
     }
 
     /// Whoever waited may be gone; the group has moved on all the same.
-    fn carry_out(&mut self, effects: Vec<Effect>) {
-        for effect in effects {
+    fn carry_out(
+        &mut self,
+        group: &str,
+        effects: Vec<Effect>,
+        offsets: &OffsetStore,
+        now: Millis,
+    ) -> Vec<Unsettled> {
+        let mut unsettled = Vec::new();
+        let mut effects = VecDeque::from(effects);
+        while let Some(effect) = effects.pop_front() {
             match effect {
                 Effect::Joined(token, reply) => {
                     if let Some(Waiting::Join(sender)) = self.waiting.remove(&token) {
@@ -239,7 +383,34 @@ impl Members {
                         let _ = sender.send(reply);
                     }
                 }
+                Effect::Store(store, record) => match offsets.keep_group(group, &record) {
+                    Ok(completion) => {
+                        unsettled.push(Unsettled { group: group.to_owned(), store, completion });
+                    }
+                    Err(err) => {
+                        tracing::warn!(group, "the group could not be stored: {err}");
+                        let mut more = Vec::new();
+                        self.coordinator.stored(group, store, false, now, &mut more);
+                        effects.extend(more);
+                    }
+                },
+                Effect::Notice(notice) => log(group, &notice),
             }
+        }
+        unsettled
+    }
+}
+
+fn log(group: &str, notice: &Notice) {
+    match notice {
+        Notice::Rebalancing { generation, reason } => {
+            tracing::info!(group, generation, reason, "rebalance begins");
+        }
+        Notice::Generation { id, members } => {
+            tracing::info!(group, generation = id, members, "generation begins");
+        }
+        Notice::Replaced { instance_id, member_id } => {
+            tracing::info!(group, instance_id, member_id, "static member came again");
         }
     }
 }

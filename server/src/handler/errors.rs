@@ -54,6 +54,7 @@ pub(super) fn change(err: &ChangeError) -> ErrorCode {
 pub(super) fn group(err: GroupError) -> ErrorCode {
     match err {
         GroupError::UnknownMember => ErrorCode::UnknownMemberId,
+        GroupError::FencedInstance => ErrorCode::FencedInstanceId,
         GroupError::IllegalGeneration => ErrorCode::IllegalGeneration,
         GroupError::RebalanceInProgress => ErrorCode::RebalanceInProgress,
         GroupError::InconsistentProtocol => ErrorCode::InconsistentGroupProtocol,
@@ -61,8 +62,19 @@ pub(super) fn group(err: GroupError) -> ErrorCode {
         GroupError::GroupFull => ErrorCode::GroupMaxSizeReached,
         GroupError::SessionTimeout => ErrorCode::InvalidSessionTimeout,
         GroupError::InvalidGroup => ErrorCode::InvalidGroupId,
-        GroupError::TooManyGroups => ErrorCode::CoordinatorNotAvailable,
+        GroupError::InvalidInstance => ErrorCode::InvalidRequest,
+        GroupError::NotEmpty => ErrorCode::NonEmptyGroup,
+        GroupError::NoGroup => ErrorCode::GroupIdNotFound,
+        // A client tries again.
+        GroupError::TooManyGroups | GroupError::NotStored => ErrorCode::CoordinatorNotAvailable,
     }
+}
+
+/// Why a client does something, in its words, which are bounded since they are logged.
+pub(super) fn reason(said: Option<&str>) -> String {
+    const CHARS_MAX: usize = 255;
+    let said = said.filter(|said| !said.is_empty()).unwrap_or("not provided");
+    said.chars().take(CHARS_MAX).collect()
 }
 
 pub(super) fn commit(err: &CommitError) -> ErrorCode {

@@ -1,6 +1,6 @@
-//! FindCoordinator (10), versions 0 to 5.
+//! FindCoordinator (10), versions 0 to 6.
 //!
-//! This broker coordinates every group. From 4 on several keys at once. Omitted: transactions.
+//! This broker coordinates every group. From 4 on several keys at once. Omitted: transactions, share groups.
 
 use crate::api::Context;
 use crate::wire::messages::find_coordinator_response::Coordinator;

@@ -1,12 +1,12 @@
-//! OffsetCommit (8), versions 2 to 6.
+//! OffsetCommit (8), versions 2 to 9.
 //!
-//! Answered when the offsets are durable. Omitted: retention times (nothing lapses yet), static
-//! members (from 7 on).
+//! Answered when the offsets are durable. Up to 4 the client may say how long they are kept; from 7 on static
+//! members (KIP-345).
 
 use super::errors;
 use crate::api::Context;
 use crate::clock::now_ms;
-use crate::group::{Committed, Generation, TopicPartition};
+use crate::group::{Committed, Generation, Identity, TopicPartition};
 use crate::wire::messages::offset_commit_response::{
     OffsetCommitResponsePartition, OffsetCommitResponseTopic,
 };
@@ -18,6 +18,9 @@ pub(crate) async fn handle(context: Context, request: OffsetCommitRequest) -> Of
     let catalog = &context.broker.catalog;
     let metadata_max = context.broker.config.offset_metadata_bytes_max;
     let now = now_ms();
+    // Such a commit has no epoch: the format of its record has either.
+    let expires_at_ms =
+        (request.retention_time_ms >= 0).then(|| now.saturating_add(request.retention_time_ms));
     let mut accepted = Vec::new();
     let mut seen = HashSet::new();
     // Each partition with what is wrong with it alone.
@@ -44,6 +47,7 @@ pub(crate) async fn handle(context: Context, request: OffsetCommitRequest) -> Of
                     leader_epoch: one.committed_leader_epoch,
                     metadata,
                     committed_at_ms: now,
+                    expires_at_ms,
                 };
                 accepted.push((partition, committed));
                 NONE
@@ -52,8 +56,11 @@ pub(crate) async fn handle(context: Context, request: OffsetCommitRequest) -> Of
         }
         topics.push((asked.name, results));
     }
-    let generation =
-        Generation { id: request.generation_id_or_member_epoch, member_id: request.member_id.to_string() };
+    let member = Identity {
+        member_id: request.member_id.to_string(),
+        instance_id: request.group_instance_id.map(|id| id.to_string()),
+    };
+    let generation = Generation { id: request.generation_id_or_member_epoch, member };
     let outcome = context.broker.groups.commit(&request.group_id, &generation, accepted).await;
     let code = match outcome {
         Ok(()) => NONE,

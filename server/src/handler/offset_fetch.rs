@@ -1,8 +1,9 @@
-//! OffsetFetch (9), versions 1 to 8.
+//! OffsetFetch (9), versions 1 to 9.
 //!
 //! What a group has committed for the partitions asked for, or (from 2 on) for all. From 8 on several
-//! groups at once. -1 stands for nothing committed. Omitted: waiting for transactions, which are not
-//! served.
+//! groups at once. -1 stands for nothing committed. Only what is durable is told, so that the answer is stable
+//! whether the client requires that (from 7 on) or not: nothing but transactions, which are not served, could take
+//! it back. Omitted: member ids and epochs (from 9 on), which are for groups of the consumer protocol.
 
 use crate::api::Context;
 use crate::group::{Committed, TopicPartition};
@@ -78,8 +79,13 @@ fn find(context: &Context, group: &str, asked: Option<Asked>) -> Found {
             }
             return topics.into_iter().collect();
         };
-        let nothing =
-            || Committed { offset: -1, leader_epoch: -1, metadata: String::new(), committed_at_ms: -1 };
+        let nothing = || Committed {
+            offset: -1,
+            leader_epoch: -1,
+            metadata: String::new(),
+            committed_at_ms: -1,
+            expires_at_ms: None,
+        };
         let found = asked.into_iter().map(|(topic, indexes)| {
             let one = |index: i32| {
                 let partition = TopicPartition { topic: topic.clone(), partition: index };

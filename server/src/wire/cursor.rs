@@ -46,6 +46,10 @@ impl<'a> Cursor<'a> {
         Ok(i32::from_be_bytes(self.array()?))
     }
 
+    pub(crate) fn i64(&mut self) -> Result<i64, Malformed> {
+        Ok(i64::from_be_bytes(self.array()?))
+    }
+
     pub(crate) fn uvarint(&mut self) -> Result<u32, Malformed> {
         let mut value = 0u64;
         for shift in (0..35).step_by(7) {

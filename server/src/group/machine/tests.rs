@@ -1,46 +1,73 @@
 //! The group machine under scripted and random schedules.
 
+mod schedules;
+mod static_members;
+
 use super::*;
 
-const SESSION_MS: Millis = 10_000;
-const REBALANCE_MS: Millis = 60_000;
+pub(super) const SESSION_MS: Millis = 10_000;
+pub(super) const REBALANCE_MS: Millis = 60_000;
 
-fn join(member_id: &str, new_id: &str) -> JoinRequest {
+pub(super) fn join(member_id: &str, new_id: &str) -> JoinRequest {
     JoinRequest {
-        member_id: member_id.into(),
+        member: Identity { member_id: member_id.into(), instance_id: None },
         new_member_id: new_id.into(),
         id_required: false,
+        may_skip: true,
         client_id: "client".into(),
         client_host: "/127.0.0.1".into(),
         session_timeout_ms: SESSION_MS,
         rebalance_timeout_ms: REBALANCE_MS,
         protocol_type: "consumer".into(),
         protocols: vec![Protocol { name: "range".into(), metadata: Bytes::from_static(b"topics") }],
+        reason: "a test".into(),
     }
 }
 
-fn group() -> Group {
-    Group::new(0, 100)
+pub(super) fn group() -> Group {
+    Group::new(Settings { initial_delay_ms: 0, members_max: 100 }, 0)
 }
 
-fn generation(id: i32, member: &str) -> Generation {
-    Generation { id, member_id: member.into() }
+pub(super) fn generation(id: i32, member: &str) -> Generation {
+    Generation { id, member: Identity { member_id: member.into(), instance_id: None } }
 }
 
-fn sync(id: i32, member: &str, shares: &[(&str, &'static str)]) -> SyncRequest {
+pub(super) fn sync(id: i32, member: &str, shares: &[(&str, &'static str)]) -> SyncRequest {
     let assignments =
         shares.iter().map(|(member, share)| ((*member).into(), Bytes::from_static(share.as_bytes())));
-    SyncRequest { generation: generation(id, member), assignments: assignments.collect() }
+    SyncRequest {
+        generation: generation(id, member),
+        protocol_type: None,
+        protocol: None,
+        assignments: assignments.collect(),
+    }
 }
 
-/// Runs one step and gives its effects.
-fn step(work: impl FnOnce(&mut Vec<Effect>)) -> Vec<Effect> {
+pub(super) fn leave(group: &mut Group, member: &str, now: Millis) -> Result<(), Error> {
+    let who = (Identity { member_id: member.into(), instance_id: None }, "a test".into());
+    let mut left = Vec::new();
+    step(|out| left = group.leave(&[who], now, out));
+    left[0]
+}
+
+/// Runs one step and gives its effects, but for what is only told.
+pub(super) fn step(work: impl FnOnce(&mut Vec<Effect>)) -> Vec<Effect> {
     let mut out = Vec::new();
     work(&mut out);
+    out.retain(|effect| !matches!(effect, Effect::Notice(_)));
     out
 }
 
-fn joined(effects: &[Effect], token: Token) -> &Joined {
+/// Has everything stored that is to be stored; gives the effects of that.
+pub(super) fn store(group: &mut Group, effects: &[Effect], ok: bool, now: Millis) -> Vec<Effect> {
+    let stores = effects.iter().filter_map(|effect| match effect {
+        Effect::Store(store, _) => Some(*store),
+        _ => None,
+    });
+    stores.flat_map(|one| step(|out| group.stored(one, ok, now, out))).collect()
+}
+
+pub(super) fn joined(effects: &[Effect], token: Token) -> &Joined {
     let found = effects.iter().find_map(|effect| match effect {
         Effect::Joined(to, Ok(joined)) if *to == token => Some(joined),
         _ => None,
@@ -48,8 +75,14 @@ fn joined(effects: &[Effect], token: Token) -> &Joined {
     found.unwrap_or_else(|| panic!("{token} did not join: {effects:?}"))
 }
 
+pub(super) fn synced(token: Token, share: &'static str) -> Effect {
+    let assignment = Bytes::from_static(share.as_bytes());
+    let (protocol_type, protocol) = ("consumer".into(), "range".into());
+    Effect::Synced(token, Ok(Synced { protocol_type, protocol, assignment }))
+}
+
 /// Two members in a stable generation: `a`, the leader, and `b`.
-fn stable() -> (Group, i32) {
+pub(super) fn stable() -> (Group, i32) {
     let mut group = group();
     step(|out| group.join(join("", "a"), 1, 0, out));
     let effects = step(|out| group.join(join("", "b"), 2, 0, out));
@@ -60,8 +93,11 @@ fn stable() -> (Group, i32) {
     assert!(joined(&effects, 2).members.is_empty());
     assert!(step(|out| group.sync(sync(id, "b", &[]), 4, 2, out)).is_empty());
     let effects = step(|out| group.sync(sync(id, "a", &[("a", "0"), ("b", "1")]), 5, 3, out));
-    assert!(effects.contains(&Effect::Synced(4, Ok(Bytes::from_static(b"1")))));
-    assert!(effects.contains(&Effect::Synced(5, Ok(Bytes::from_static(b"0")))));
+    assert!(matches!(&effects[..], [Effect::Store(..)]), "first the shares are stored: {effects:?}");
+    assert_eq!(group.state, GroupState::CompletingRebalance);
+    let effects = store(&mut group, &effects, true, 3);
+    assert!(effects.contains(&synced(4, "1")));
+    assert!(effects.contains(&synced(5, "0")));
     assert_eq!(group.state, GroupState::Stable);
     (group, id)
 }
@@ -83,7 +119,7 @@ fn members_of_a_generation_get_their_shares() {
 #[test]
 fn a_member_that_leaves_makes_the_others_share_anew() {
     let (mut group, id) = stable();
-    step(|out| group.leave("b", 10, out).unwrap());
+    leave(&mut group, "b", 10).unwrap();
     assert_eq!(group.heartbeat(&generation(id, "a"), 11), Err(Error::RebalanceInProgress));
     let effects = step(|out| group.join(join("a", ""), 6, 12, out));
     assert_eq!(joined(&effects, 6).generation, id + 1);
@@ -156,7 +192,8 @@ fn a_member_comes_again_with_the_id_it_is_given() {
     let request = JoinRequest { id_required: true, ..join("", "a") };
     let effects = step(|out| group.join(request.clone(), 1, 0, out));
     assert_eq!(effects, [Effect::Joined(1, Err((Error::MemberIdRequired, "a".into())))]);
-    let effects = step(|out| group.join(JoinRequest { member_id: "a".into(), ..request.clone() }, 2, 1, out));
+    let effects =
+        step(|out| group.join(JoinRequest { member: join("a", "").member, ..request.clone() }, 2, 1, out));
     assert_eq!(joined(&effects, 2).member_id, "a");
     // One that never comes does not hold up the others beyond its session.
     step(|out| group.join(JoinRequest { new_member_id: "ghost".into(), ..request }, 3, 2, out));
@@ -182,7 +219,7 @@ fn strangers_and_other_protocols_are_refused() {
     assert_eq!(refusal(step(|out| group.join(other, 6, 0, out))), Error::InconsistentProtocol);
     let none = JoinRequest { protocols: vec![], ..join("", "x") };
     assert_eq!(refusal(step(|out| group.join(none, 6, 0, out))), Error::InconsistentProtocol);
-    group.members_max = 2;
+    group.settings.members_max = 2;
     assert_eq!(refusal(step(|out| group.join(join("", "x"), 6, 0, out))), Error::GroupFull);
     assert_eq!(group.state, GroupState::Stable, "none of them disturbs the others");
     assert_eq!(group.heartbeat(&generation(id, "a"), 1), Ok(()));
@@ -195,113 +232,163 @@ fn commits_are_taken_from_members_of_the_generation_only() {
     assert_eq!(group.may_commit(&generation(id - 1, "a"), 0), Err(Error::IllegalGeneration));
     assert_eq!(group.may_commit(&generation(id, "x"), 0), Err(Error::UnknownMember));
     assert_eq!(group.may_commit(&generation(-1, ""), 0), Err(Error::UnknownMember));
-    let mut empty = Group::new(0, 10);
+    let mut empty = Group::new(Settings { initial_delay_ms: 0, members_max: 10 }, 0);
     assert_eq!(empty.may_commit(&generation(-1, ""), 0), Ok(()));
 }
 
 #[test]
-fn an_empty_group_waits_for_others_as_configured() {
-    let mut group = Group::new(3000, 10);
+fn a_first_rebalance_waits_for_others_and_longer_while_they_come() {
+    let mut group = Group::new(Settings { initial_delay_ms: 3000, members_max: 10 }, 0);
     assert!(step(|out| group.join(join("", "a"), 1, 0, out)).is_empty());
     assert!(step(|out| group.join(join("", "b"), 2, 100, out)).is_empty());
-    let effects = step(|out| group.tick(3000, out));
-    assert_eq!(joined(&effects, 1).members.len(), 2);
+    assert!(step(|out| group.tick(3000, out)).is_empty(), "b came meanwhile");
+    assert!(step(|out| group.join(join("", "c"), 3, 5000, out)).is_empty());
+    assert!(step(|out| group.tick(6000, out)).is_empty(), "c came meanwhile");
+    let effects = step(|out| group.tick(9000, out));
+    assert_eq!(joined(&effects, 1).members.len(), 3);
     assert_eq!(joined(&effects, 2).generation, 1);
 }
 
-/// A small generator: the schedule of a seed is always the same.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % sides
+#[test]
+fn a_first_rebalance_waits_no_longer_than_its_members_allow() {
+    let mut group = Group::new(Settings { initial_delay_ms: 3000, members_max: 1000 }, 0);
+    let mut token = 0;
+    let mut now = 0;
+    let mut ended = None;
+    while now <= REBALANCE_MS {
+        token += 1;
+        step(|out| group.join(join("", &format!("m{token}")), token, now, out));
+        now += 1000;
+        let effects = step(|out| group.tick(now, out));
+        if effects.iter().any(|effect| matches!(effect, Effect::Joined(1, Ok(_)))) {
+            ended = Some(now);
+            break;
+        }
     }
+    assert_eq!(ended, Some(REBALANCE_MS));
 }
 
-/// Whatever clients do in whatever order: each request is answered once at most, a generation has one
-/// leader and one protocol, generations never go back, and when clients behave in the end, all of
-/// them come to share one generation.
 #[test]
-fn random_schedules_keep_the_invariants_and_end_stable() {
-    for seed in 1..=400u64 {
-        let mut dice = Dice(u64::wrapping_mul(seed, 0x9e37_79b9_7f4a_7c15));
-        let mut group = Group::new(if seed % 3 == 0 { 500 } else { 0 }, 8);
-        let (mut now, mut token) = (0, 0);
-        let mut answered = std::collections::HashSet::new();
-        let mut leaders: BTreeMap<i32, String> = BTreeMap::new();
-        let mut last_generation = 0;
-        let ids: Vec<String> = (0..6).map(|n| format!("m{n}")).collect();
-        for _ in 0..300 {
-            now += dice.roll(4000);
-            token += 1;
-            let id = &ids[dice.roll(6) as usize];
-            let effects = step(|out| match dice.roll(8) {
-                0 => group.join(
-                    JoinRequest { id_required: dice.roll(2) == 0, ..join("", id) },
-                    token,
-                    now,
-                    out,
-                ),
-                1 | 2 => group.join(join(id, ""), token, now, out),
-                3 | 4 => {
-                    let at = group.generation - i32::from(dice.roll(5) == 0);
-                    let shares: Vec<_> = ids.iter().map(|id| (id.as_str(), "share")).collect();
-                    group.sync(sync(at, id, &shares), token, now, out);
-                }
-                5 => drop(group.heartbeat(&generation(group.generation, id), now)),
-                6 => drop(group.leave(id, now, out)),
-                _ => group.tick(now, out),
-            });
-            for effect in &effects {
-                let to = match effect {
-                    Effect::Joined(to, reply) => {
-                        if let Ok(joined) = reply {
-                            let leader =
-                                leaders.entry(joined.generation).or_insert_with(|| joined.leader.clone());
-                            assert_eq!(*leader, joined.leader, "seed {seed}: one leader");
-                            assert!(!joined.protocol.is_empty());
-                        }
-                        to
-                    }
-                    Effect::Synced(to, _) => to,
-                };
-                assert!(answered.insert(*to), "seed {seed}: {to} is answered twice");
-                assert!(*to <= token);
-            }
-            assert!(group.generation >= last_generation, "seed {seed}");
-            last_generation = group.generation;
-            assert_eq!(
-                group.state == GroupState::Empty,
-                group.members.is_empty(),
-                "seed {seed}: {:?}",
-                group.state
-            );
-            assert!(group.members.len() <= 8);
-            let waits = group.members.values().any(|m| m.joining.is_some() || m.syncing.is_some());
-            assert!(!waits || group.next_deadline().is_some(), "seed {seed}: who waits will be answered");
-        }
-        // From here on everybody who is left behaves.
-        let mut rounds = 0;
-        while group.state != GroupState::Stable && !group.members.is_empty() {
-            rounds += 1;
-            assert!(rounds < 50, "seed {seed}: never stable, {:?}", group.state);
-            now += 100;
-            let members: Vec<_> = group.members.keys().cloned().collect();
-            for id in &members {
-                token += 1;
-                step(|out| match group.state {
-                    GroupState::PreparingRebalance => group.join(join(id, ""), token, now, out),
-                    GroupState::CompletingRebalance => {
-                        group.sync(sync(group.generation, id, &[]), token, now, out)
-                    }
-                    _ => {}
-                });
-            }
-            step(|out| group.tick(now + SESSION_MS, out));
-            now += SESSION_MS / 2;
-        }
+fn shares_that_cannot_be_stored_are_not_given_out() {
+    let (mut group, id) = stable();
+    step(|out| group.join(join("a", ""), 6, 10, out));
+    let effects = step(|out| group.join(join("b", ""), 7, 10, out));
+    assert_eq!(joined(&effects, 6).generation, id + 1);
+    step(|out| group.sync(sync(id + 1, "b", &[]), 8, 11, out));
+    let effects = step(|out| group.sync(sync(id + 1, "a", &[("a", "x")]), 9, 11, out));
+    let effects = store(&mut group, &effects, false, 12);
+    assert!(effects.contains(&Effect::Synced(8, Err(Error::NotStored))));
+    assert!(effects.contains(&Effect::Synced(9, Err(Error::NotStored))));
+    assert_eq!(group.state, GroupState::PreparingRebalance);
+}
+
+#[test]
+fn shares_stored_after_the_generation_is_over_do_not_count() {
+    let (mut group, id) = stable();
+    step(|out| group.join(join("a", ""), 6, 10, out));
+    step(|out| group.join(join("b", ""), 7, 10, out));
+    let stored = step(|out| group.sync(sync(id + 1, "a", &[("a", "x"), ("b", "y")]), 9, 11, out));
+    // Somebody comes while the disk writes.
+    let effects = step(|out| group.join(join("", "c"), 10, 12, out));
+    assert!(effects.contains(&Effect::Synced(9, Err(Error::RebalanceInProgress))));
+    assert!(store(&mut group, &stored, true, 13).is_empty());
+    assert_eq!(group.state, GroupState::PreparingRebalance);
+    assert!(group.members.values().all(|member| member.assignment.is_empty()));
+}
+
+#[test]
+fn a_member_that_never_asks_for_its_share_is_removed_though_the_others_are_stable() {
+    let (mut group, id) = stable();
+    step(|out| group.join(join("a", ""), 6, 10, out));
+    step(|out| group.join(join("b", ""), 7, 10, out));
+    let effects = step(|out| group.sync(sync(id + 1, "a", &[("a", "x"), ("b", "y")]), 8, 11, out));
+    store(&mut group, &effects, true, 11);
+    assert_eq!(group.state, GroupState::Stable);
+    let mut now = 11;
+    while now < 10 + REBALANCE_MS {
+        group.heartbeat(&generation(id + 1, "a"), now).unwrap();
+        group.heartbeat(&generation(id + 1, "b"), now).unwrap();
+        step(|out| group.tick(now, out));
+        now += SESSION_MS / 2;
     }
+    step(|out| group.tick(10 + REBALANCE_MS, out));
+    assert_eq!(group.members.keys().collect::<Vec<_>>(), ["a"]);
+    assert_eq!(group.state, GroupState::PreparingRebalance);
+}
+
+#[test]
+fn a_new_member_does_not_wait_for_ever() {
+    let mut group = group();
+    let patient = JoinRequest { rebalance_timeout_ms: 10 * NEW_MEMBER_WAIT_MS, ..join("", "a") };
+    step(|out| group.join(patient, 1, 0, out));
+    step(|out| group.join(join("", "b"), 2, 5, out));
+    let mut now = 5;
+    while now < 5 + NEW_MEMBER_WAIT_MS {
+        let _ = group.heartbeat(&generation(1, "a"), now);
+        let effects = step(|out| group.tick(now, out));
+        assert!(effects.is_empty(), "{effects:?}");
+        now += SESSION_MS / 2;
+    }
+    let effects = step(|out| group.tick(5 + NEW_MEMBER_WAIT_MS, out));
+    assert_eq!(effects, [Effect::Joined(2, Err((Error::UnknownMember, String::new())))]);
+}
+
+#[test]
+fn who_takes_another_protocol_for_the_groups_is_told() {
+    let (mut group, id) = stable();
+    let own = SyncRequest {
+        protocol_type: Some("consumer".into()),
+        protocol: Some("range".into()),
+        ..sync(id, "b", &[])
+    };
+    assert_eq!(step(|out| group.sync(own.clone(), 6, 5, out)), [synced(6, "1")]);
+    let refused = [Effect::Synced(7, Err(Error::InconsistentProtocol))];
+    let other = SyncRequest { protocol: Some("sticky".into()), ..own.clone() };
+    assert_eq!(step(|out| group.sync(other, 7, 5, out)), refused);
+    let other = SyncRequest { protocol_type: Some("connect".into()), ..own };
+    assert_eq!(step(|out| group.sync(other, 7, 5, out)), refused);
+}
+
+#[test]
+fn several_members_leave_at_once_and_the_others_share_anew_once() {
+    let (mut group, _) = stable();
+    let who = ["b", "x", "a"].map(|id| (join(id, "").member, "a test".to_owned()));
+    let mut left = Vec::new();
+    let effects = step(|out| left = group.leave(&who, 10, out));
+    assert_eq!(left, [Ok(()), Err(Error::UnknownMember), Ok(())]);
+    assert_eq!(group.state, GroupState::Empty);
+    assert!(matches!(&effects[..], [Effect::Store(_, record)] if record.members.is_empty()));
+    assert_eq!(group.may_delete(), Ok(()));
+}
+
+#[test]
+fn a_group_that_was_kept_goes_on_where_it_was() {
+    let mut group = group();
+    step(|out| group.join(join("", "a"), 1, 0, out));
+    let effects = step(|out| group.sync(sync(1, "a", &[("a", "0")]), 2, 3, out));
+    let [Effect::Store(_, record)] = &effects[..] else { panic!("{effects:?}") };
+    let mut again = Group::load(record.clone(), group.settings, 50_000);
+    assert_eq!((again.state, again.generation), (GroupState::Stable, 1));
+    assert_eq!(again.heartbeat(&generation(1, "a"), 50_001), Ok(()));
+    assert_eq!(again.may_commit(&generation(1, "a"), 50_001), Ok(()));
+    assert_eq!(again.may_commit(&generation(0, "a"), 50_001), Err(Error::IllegalGeneration));
+    assert_eq!(step(|out| again.sync(sync(1, "a", &[]), 4, 50_001, out)), [synced(4, "0")]);
+    assert_eq!(again.may_delete(), Err(Error::NotEmpty));
+    // One that does not come back is removed after a session.
+    let effects = step(|out| again.tick(50_001 + SESSION_MS, out));
+    assert_eq!(again.state, GroupState::Empty);
+    let [Effect::Store(_, record)] = &effects[..] else { panic!("{effects:?}") };
+    let empty = Group::load(record.clone(), again.settings, 70_000);
+    assert_eq!((empty.generation, empty.since_ms), (2, 50_001 + SESSION_MS));
+}
+
+#[test]
+fn the_last_to_join_of_too_many_members_is_turned_away() {
+    let mut group = Group::new(Settings { initial_delay_ms: 100, members_max: 2 }, 0);
+    for (token, id) in [(1, "a"), (2, "b")] {
+        assert!(step(|out| group.join(join("", id), token, 0, out)).is_empty());
+    }
+    let effects = step(|out| group.join(join("", "c"), 3, 1, out));
+    assert_eq!(effects, [Effect::Joined(3, Err((Error::GroupFull, String::new())))]);
+    assert_eq!(group.members.len(), 2);
 }

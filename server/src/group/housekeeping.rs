@@ -1,0 +1,101 @@
+//! What lapses with time: committed offsets, groups that nobody uses, void records.
+
+use super::expiry::Clock;
+use super::machine::{GroupState, Millis};
+use super::offset_store::WriteError;
+use super::service::Groups;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{MissedTickBehavior, interval};
+
+/// How often it is looked whether the logs of the internal topic are worth rewriting.
+const REWRITE_INTERVAL: Duration = Duration::from_secs(30);
+
+/// How long things are kept.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Retention {
+    pub(crate) offsets_ms: Millis,
+    pub(crate) check_interval_ms: Millis,
+    /// Records that a log of the internal topic has at least when it is rewritten.
+    pub(crate) rewrite_records_min: usize,
+}
+
+impl Groups {
+    /// Does both from time to time; never returns.
+    pub(crate) async fn run_housekeeping(self: Arc<Self>) {
+        let mut lapse = interval(Duration::from_millis(self.retention.check_interval_ms));
+        let mut rewrite = interval(REWRITE_INTERVAL);
+        for timer in [&mut lapse, &mut rewrite] {
+            timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        }
+        loop {
+            let groups = Arc::clone(&self);
+            // It waits for the disk, and the groups' time must not.
+            let done = tokio::select! {
+                _ = lapse.tick() => tokio::task::spawn_blocking(move || groups.lapse()),
+                _ = rewrite.tick() => tokio::task::spawn_blocking(move || groups.rewrite()),
+            };
+            if let Err(err) = done.await {
+                tracing::error!("housekeeping of groups ended early: {err}");
+            }
+        }
+    }
+
+    /// Rewrites the logs of the internal topic that are worth it.
+    pub(super) fn rewrite(&self) {
+        match self.offsets.rewrite(self.retention.rewrite_records_min) {
+            Ok(0) => {}
+            Ok(logs) => tracing::debug!(logs, "logs of committed offsets were rewritten"),
+            Err(err) => tracing::warn!("committed offsets were not rewritten: {err}"),
+        }
+    }
+
+    /// Forgets offsets whose time is over, and groups that nobody is in and that have none.
+    pub(super) fn lapse(&self) {
+        for id in self.ids() {
+            // One by one: joins and commits come in between.
+            if let Err(err) = self.lapse_group(&id, self.retention.offsets_ms) {
+                tracing::warn!(group = id, "what has lapsed was not forgotten: {err}");
+            }
+        }
+    }
+
+    /// Forgets groups that nobody is in and that have committed nothing, to make room.
+    pub(super) fn forget_unused(&self) {
+        for id in self.ids() {
+            if let Err(err) = self.lapse_group(&id, Millis::MAX) {
+                tracing::warn!(group = id, "it was not forgotten: {err}");
+            }
+        }
+    }
+
+    fn ids(&self) -> BTreeSet<String> {
+        let mut ids: BTreeSet<String> =
+            self.with_offsets(|offsets| offsets.groups().map(str::to_owned).collect());
+        ids.extend(self.lock().coordinator.groups().map(|(id, _)| id.clone()));
+        ids
+    }
+
+    fn lapse_group(&self, id: &str, retention_ms: Millis) -> Result<(), WriteError> {
+        let now = self.now();
+        let mut members = self.lock();
+        let group = members.coordinator.group(id);
+        let clock = Clock::of(group);
+        let nobody = group.is_some_and(|group| group.state == GroupState::Empty && !group.is_expecting());
+        let (lapsed, kept): (Vec<_>, Vec<_>) = self
+            .with_offsets(|offsets| offsets.of_group(id))
+            .into_iter()
+            .partition(|(one, committed)| clock.lapses(&one.topic, committed, now, retention_ms));
+        if !lapsed.is_empty() {
+            tracing::info!(group = id, offsets = lapsed.len(), "committed offsets lapse");
+            let lapsed: Vec<_> = lapsed.into_iter().map(|(one, _)| one).collect();
+            self.offsets.forget_lapsed(id, &lapsed)?;
+        }
+        if nobody && kept.is_empty() && !self.offsets.is_committing(id) {
+            self.offsets.forget_group(id)?;
+            members.coordinator.forget(id);
+        }
+        Ok(())
+    }
+}
