@@ -12,7 +12,6 @@ use std::path::Path;
 /// A broker without sockets.
 pub(super) struct Broker {
     pub(super) store: Arc<Store>,
-    pub(super) catalog: Arc<Catalog>,
     pub(super) controller: Controller,
     pub(super) groups: Arc<Groups>,
     runtime: tokio::runtime::Runtime,
@@ -50,14 +49,7 @@ impl Broker {
         };
         let groups = Groups::new(Arc::clone(&catalog), controller.clone(), offsets, limits, RETENTION, 2);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        Self {
-            store,
-            catalog,
-            controller,
-            groups: Arc::new(groups),
-            runtime,
-            _control: Control(Some(control)),
-        }
+        Self { store, controller, groups: Arc::new(groups), runtime, _control: Control(Some(control)) }
     }
 
     pub(super) fn run<T>(&self, work: impl Future<Output = T>) -> T {

@@ -54,10 +54,12 @@ const CLIENTS: usize = 6;
 
 impl World {
     fn new(seed: u64) -> Self {
-        let fixed =
-            |n: usize| Client { instance_id: (n % 2 == 0).then(|| format!("i{n}")), ..Client::default() };
-        let initial_delay_ms = if seed % 3 == 0 { 500 } else { 0 };
-        let settings = Settings { initial_delay_ms, members_max: if seed % 5 == 0 { 4 } else { 8 } };
+        let fixed = |n: usize| Client {
+            instance_id: n.is_multiple_of(2).then(|| format!("i{n}")),
+            ..Client::default()
+        };
+        let initial_delay_ms = if seed.is_multiple_of(3) { 500 } else { 0 };
+        let settings = Settings { initial_delay_ms, members_max: if seed.is_multiple_of(5) { 4 } else { 8 } };
         Self {
             seed,
             dice: Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15)),
@@ -138,7 +140,7 @@ impl World {
 
     fn leave(&mut self, n: usize) {
         let who = self.identity(n);
-        self.act(|group, now, out| drop(group.leave(&[(who, "done".into())], now, out)));
+        self.act(|group, now, out| _ = group.leave(&[(who, "done".into())], now, out));
         self.forget(n);
     }
 
@@ -164,7 +166,7 @@ impl World {
     /// that never come.
     fn crash(&mut self) {
         let reached = self.dice.roll(self.storing.len() as u64 + 1) as usize;
-        if let Some((_, record)) = self.storing.drain(..).take(reached).last() {
+        if let Some((_, record)) = self.storing.drain(..).take(reached).next_back() {
             self.durable = Some(record);
         }
         let settings = self.group.settings;
@@ -277,7 +279,7 @@ impl World {
                 6..=10 => self.sync(n),
                 11..=12 => {
                     let own = Generation { id: self.clients[n].generation, member: self.identity(n) };
-                    self.act(|group, now, _| drop(group.heartbeat(&own, now)));
+                    self.act(|group, now, _| _ = group.heartbeat(&own, now));
                 }
                 13..=15 => self.commit(n),
                 16 => self.leave(n),

@@ -113,7 +113,7 @@ fn the_loss_of_power_at_any_moment_of_a_rewrite_loses_no_commit() {
         acknowledged_first += usize::from(acknowledged && !rewritten);
         disk.keep_running();
         drop((pending, offsets, catalog, store));
-        if seed % 3 == 0 {
+        if seed.is_multiple_of(3) {
             disk.process_kill()
         } else {
             disk.power_loss()
