@@ -4,14 +4,16 @@
 mod support;
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
+use rdkafka::client::{ClientContext, DefaultClientContext};
 use rdkafka::config::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
 use rdkafka::message::{Header, Headers, Message, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 use rdkafka::{Offset, TopicPartitionList};
 use ringmain::Running;
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use support::{start, start_at};
 
@@ -159,6 +161,64 @@ fn members_share_the_partitions_and_take_over_from_one_that_leaves() {
     assert!(of(&a).is_disjoint(&of(&b)));
     drop(a);
     await_partitions(&[&b], &[4]);
+}
+
+/// Counts rebalances.
+#[derive(Clone, Default)]
+struct Counting(Arc<AtomicUsize>);
+
+impl ClientContext for Counting {}
+
+impl ConsumerContext for Counting {
+    fn post_rebalance(&self, _: &BaseConsumer<Self>, _: &Rebalance<'_>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Two members, the first of them static; the rebalances of the first are counted.
+fn pair(broker: &Running, strategy: &str) -> (BaseConsumer<Counting>, BaseConsumer, Counting) {
+    let counting = Counting::default();
+    let mut config = client(broker);
+    config.set("group.id", "pair").set("auto.offset.reset", "earliest").set("enable.auto.commit", "false");
+    config.set("session.timeout.ms", "20000").set("heartbeat.interval.ms", "200");
+    config.set("partition.assignment.strategy", strategy);
+    let other = config.create().unwrap();
+    config.set("group.instance.id", "one");
+    (config.create_with_context(counting.clone()).unwrap(), other, counting)
+}
+
+#[test]
+fn members_keep_their_partitions_over_a_crash_of_the_broker_without_a_rebalance() {
+    for strategy in ["range", "cooperative-sticky"] {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = start(dir.path());
+        let address = broker.address();
+        create(&broker, "orders", 4);
+        let (a, b, counting) = pair(&broker, strategy);
+        a.subscribe(&["orders"]).unwrap();
+        b.subscribe(&["orders"]).unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        let counts = || (a.assignment().unwrap().count(), b.assignment().unwrap().count());
+        while counts() != (2, 2) {
+            a.poll(Duration::from_millis(20)).map(Result::unwrap);
+            b.poll(Duration::from_millis(20)).map(Result::unwrap);
+            assert!(Instant::now() < deadline, "{strategy}: {:?}", counts());
+        }
+        let before = (counting.0.load(Ordering::Relaxed), a.assignment().unwrap());
+        drop(broker);
+        let broker = start_at(dir.path(), address);
+        send(&producer(&broker, &[]), "orders", 0..400);
+        let mut seen = 0;
+        while seen < 400 {
+            for message in [a.poll(Duration::from_millis(20)), b.poll(Duration::from_millis(20))] {
+                // What was lost with the connection comes again.
+                seen += usize::from(message.is_some_and(|message| message.is_ok()));
+            }
+            assert!(Instant::now() < deadline, "{strategy}: only {seen} came");
+        }
+        a.commit_consumer_state(CommitMode::Sync).unwrap();
+        assert_eq!((counting.0.load(Ordering::Relaxed), a.assignment().unwrap()), before, "{strategy}");
+    }
 }
 
 #[test]
