@@ -5,6 +5,8 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
+use crate::result::run::LatencySummary as DetailedSummary;
+
 /// Latencies are told apart up to here; longer ones count as this long.
 const LATENCY_US_MAX: u64 = 600_000_000;
 /// Significant decimal digits.
@@ -47,6 +49,35 @@ impl Latencies {
             p99_us: self.us.value_at_quantile(0.99),
             p99_9_us: self.us.value_at_quantile(0.999),
             max_us: self.us.max(),
+        })
+    }
+}
+
+/// Points of a percentile curve between halvings of what is left (50 %, 75 %, 87.5 %, ...).
+const CURVE_STEPS: u32 = 5;
+
+impl Latencies {
+    /// The figures with a curve, or `None` if nothing was recorded.
+    pub(crate) fn detailed(&self) -> Option<DetailedSummary> {
+        let plain = self.summary()?;
+        let mut curve: Vec<(f64, u64)> = Vec::new();
+        for point in self.us.iter_quantiles(CURVE_STEPS) {
+            let value = point.value_iterated_to().min(plain.max_us);
+            curve.push((point.quantile_iterated_to() * 100.0, value));
+        }
+        curve.push((100.0, plain.max_us));
+        curve.dedup();
+        Some(DetailedSummary {
+            count: plain.samples,
+            min_us: plain.min_us,
+            mean_us: plain.mean_us,
+            p50_us: plain.p50_us,
+            p90_us: plain.p90_us,
+            p99_us: plain.p99_us,
+            p99_9_us: plain.p99_9_us,
+            p99_99_us: self.us.value_at_quantile(0.9999),
+            max_us: plain.max_us,
+            curve,
         })
     }
 }

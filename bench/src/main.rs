@@ -23,6 +23,8 @@ mod fetch_frame;
 mod fetcher;
 mod figures;
 mod floor;
+#[allow(dead_code)]
+mod generator;
 mod latency;
 mod load;
 mod machine;

@@ -1,0 +1,4 @@
+//! The load generator: few threads, many connections, open loop.
+
+pub(crate) mod recorder;
+pub(crate) mod schedule;
