@@ -13,7 +13,7 @@ pub(crate) const HEADER_BYTES: usize = 61;
 pub(crate) const KEY_BYTES: usize = 16;
 /// The checksum covers everything from here on.
 pub(crate) const CRC_COVERS_FROM: usize = 21;
-const CRC_AT: usize = 17;
+pub(crate) const CRC_AT: usize = 17;
 /// Bytes of a record beside key and value, at most.
 const RECORD_OVERHEAD_BYTES_MAX: usize = 24;
 
@@ -46,7 +46,7 @@ impl BatchShape {
     }
 }
 
-fn varint_len(value: i64) -> usize {
+pub(crate) fn varint_len(value: i64) -> usize {
     let zigzag = ((value << 1) ^ (value >> 63)) as u64;
     (64 - (zigzag | 1).leading_zeros() as usize).div_ceil(7)
 }
@@ -115,10 +115,7 @@ impl BatchTemplate {
         let length = (bytes.len() - 12) as i32;
         bytes[8..12].copy_from_slice(&length.to_be_bytes());
 
-        let suffix = &bytes[first_key_at + KEY_BYTES..];
-        let suffix_crc = crc32c::crc32c(suffix);
-        let shift = std::array::from_fn(|bit| crc32c::crc32c_combine(1 << bit, 0, suffix.len()));
-        let editor = BatchEditor { first_key_at, suffix_crc, shift };
+        let editor = BatchEditor { seal: Seal::new(&bytes, first_key_at + KEY_BYTES), first_key_at };
         let mut template = Self { bytes, editor };
         template.set_number(0);
         template
@@ -149,9 +146,7 @@ impl BatchTemplate {
 #[derive(Debug, Clone)]
 pub(crate) struct BatchEditor {
     first_key_at: usize,
-    suffix_crc: u32,
-    /// What each bit of the changing part's checksum becomes behind the constant part.
-    shift: [u32; 32],
+    seal: Seal,
 }
 
 impl BatchEditor {
@@ -159,8 +154,33 @@ impl BatchEditor {
     pub(crate) fn set_number(&self, batch: &mut [u8], number: u64) {
         let number_at = self.first_key_at + 8;
         batch[number_at..number_at + 8].copy_from_slice(&number.to_be_bytes());
-        let prefix_crc = crc32c::crc32c(&batch[CRC_COVERS_FROM..number_at + 8]);
-        let crc = self.shifted(prefix_crc) ^ self.suffix_crc;
+        self.seal.renew(batch);
+    }
+}
+
+/// Makes the checksum of a batch right again after a change near its beginning, without reading the rest.
+#[derive(Debug, Clone)]
+pub(crate) struct Seal {
+    /// Nothing changes from here on.
+    constant_from: usize,
+    constant_crc: u32,
+    /// What each bit of the changing part's checksum becomes behind the constant part.
+    shift: [u32; 32],
+}
+
+impl Seal {
+    /// Of a batch that will change before `constant_from` only.
+    pub(crate) fn new(batch: &[u8], constant_from: usize) -> Self {
+        let constant = &batch[constant_from..];
+        let constant_crc = crc32c::crc32c(constant);
+        let shift = std::array::from_fn(|bit| crc32c::crc32c_combine(1 << bit, 0, constant.len()));
+        Self { constant_from, constant_crc, shift }
+    }
+
+    /// Writes the checksum.
+    pub(crate) fn renew(&self, batch: &mut [u8]) {
+        let prefix_crc = crc32c::crc32c(&batch[CRC_COVERS_FROM..self.constant_from]);
+        let crc = self.shifted(prefix_crc) ^ self.constant_crc;
         batch[CRC_AT..CRC_AT + 4].copy_from_slice(&crc.to_be_bytes());
     }
 
@@ -210,12 +230,12 @@ impl RecordKey {
 }
 
 /// A seeded stream of bytes that do not compress (splitmix64).
-struct Noise {
+pub(crate) struct Noise {
     state: u64,
 }
 
 impl Noise {
-    fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self { state: seed }
     }
 
@@ -227,7 +247,7 @@ impl Noise {
         z ^ (z >> 31)
     }
 
-    fn fill(&mut self, bytes: &mut Vec<u8>, len: usize) {
+    pub(crate) fn fill(&mut self, bytes: &mut Vec<u8>, len: usize) {
         let end = bytes.len() + len;
         while bytes.len() + 8 <= end {
             bytes.extend_from_slice(&self.next().to_le_bytes());

@@ -2,3 +2,7 @@
 
 pub(crate) mod recorder;
 pub(crate) mod schedule;
+mod payload;
+mod fetch_session;
+mod keys;
+mod socket;

@@ -209,7 +209,8 @@ impl Peer {
         self.stream.read_exact(buffer).map_err(|source| self.failed(during, source))
     }
 
-    fn failed(&self, during: &'static str, source: io::Error) -> PeerError {
+    /// What a failure of the socket means.
+    pub(crate) fn failed(&self, during: &'static str, source: io::Error) -> PeerError {
         use io::ErrorKind::{
             BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, TimedOut, UnexpectedEof, WouldBlock,
         };

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::check::Impossible;
+pub(crate) use self::check::{BATCH_BYTES_MAX, Impossible};
 pub(crate) use self::units::{Bytes, Time};
 
 /// What an acknowledgement stands for. Only results of the same class may be compared.
