@@ -54,13 +54,15 @@ pub(crate) enum End {
 
 /// What a topic is created with.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct NewTopic {
+pub(crate) struct NewTopic<'a> {
     /// Partitions.
     pub(crate) partitions: i32,
     /// Replicas of each.
     pub(crate) replication_factor: i16,
     /// The largest batch that will be sent.
     pub(crate) batch_bytes: usize,
+    /// Further settings: keys and values.
+    pub(crate) settings: &'a [(String, String)],
 }
 
 /// A control connection.
@@ -137,16 +139,19 @@ impl Admin {
     pub(crate) fn create_topic(
         &mut self,
         topic: &str,
-        new: NewTopic,
+        new: NewTopic<'_>,
     ) -> Result<Vec<PartitionLeader>, PeerError> {
         let version = self.version(CREATE_TOPICS)?;
         let mut request = self.request(CREATE_TOPICS, version);
         request.i32(1).string(topic).i32(new.partitions).i16(new.replication_factor).i32(0);
-        if new.batch_bytes > BATCH_BYTES_USUAL_MAX {
-            let limit = (new.batch_bytes + 1024).to_string();
-            request.i32(1).string("max.message.bytes").string(&limit);
-        } else {
-            request.i32(0);
+        let limit = (new.batch_bytes + 1024).to_string();
+        let larger = new.batch_bytes > BATCH_BYTES_USUAL_MAX;
+        let limit = larger.then_some(("max.message.bytes", limit.as_str()));
+        let settings: Vec<(&str, &str)> =
+            new.settings.iter().map(|(key, value)| (key.as_str(), value.as_str())).chain(limit).collect();
+        request.i32(settings.len() as i32);
+        for (key, value) in settings {
+            request.string(key).string(value);
         }
         let timeout_ms = self.timeout.as_millis().min(i32::MAX as u128) as i32;
         request.i32(timeout_ms).i8(0);

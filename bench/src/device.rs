@@ -78,6 +78,16 @@ impl Medium {
     }
 }
 
+/// Bytes written so far to the block device under a directory; `None` if there is none.
+pub(crate) fn written_bytes(dir: &Path) -> Option<u64> {
+    let number = dir.metadata().ok()?.dev();
+    let (major, minor) = (nix::sys::stat::major(number), nix::sys::stat::minor(number));
+    let stat = sys(&format!("dev/block/{major}:{minor}/stat"))?;
+    // The seventh number counts sectors of 512 bytes, whatever the device's own are.
+    let sectors: u64 = stat.split_whitespace().nth(6)?.parse().ok()?;
+    Some(sectors * 512)
+}
+
 /// The kernel's name of a block device; empty if it has none.
 fn block_name(major: u64, minor: u64) -> String {
     let link = std::fs::read_link(format!("/sys/dev/block/{major}:{minor}")).unwrap_or_default();

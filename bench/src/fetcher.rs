@@ -68,6 +68,11 @@ impl FetchLane {
         Self { peer, frame, buffer: Vec::new(), correlation_id: 0, stretches, duration: None }
     }
 
+    /// The connection, to go on with.
+    pub(crate) fn into_peer(self) -> Peer {
+        self.peer
+    }
+
     fn run(mut self, start: &Start) -> Result<FetchOutcome, PeerError> {
         let mut outcome =
             FetchOutcome { records: 0, batch_bytes: 0, latencies: Latencies::new(), ended: Instant::now() };

@@ -1,8 +1,15 @@
 //! The load generator: few threads, many connections, open loop.
 
-pub(crate) mod recorder;
-pub(crate) mod schedule;
-mod payload;
 mod fetch_session;
 mod keys;
+mod lane;
+mod payload;
+mod read_back;
+mod reader;
+pub(crate) mod recorder;
+pub(crate) mod schedule;
 mod socket;
+mod span;
+mod topics;
+pub(crate) mod usage;
+mod worker;

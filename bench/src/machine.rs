@@ -106,6 +106,12 @@ impl ProcessUse {
     }
 }
 
+/// Bytes that a process caused to be written to a device; `None` where the kernel does not say or does not let us.
+pub(crate) fn write_bytes(pid: u32) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/io")).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("write_bytes:"))?.trim().parse().ok()
+}
+
 /// User and system time of a stat line; the name in parentheses may hold anything.
 fn cpu_ticks(stat: &str) -> Option<u64> {
     let (_, behind_name) = stat.rsplit_once(')')?;

@@ -52,6 +52,7 @@ impl Target {
             partitions: args.partitions,
             replication_factor: args.replication_factor,
             batch_bytes,
+            settings: &[],
         };
         let leaders = admin.create_topic(&topic, new)?;
         Ok(Self { topic, leaders, created: true })

@@ -196,7 +196,13 @@ mod tests {
     fn session(version: i16) -> FetchSession {
         let topics = ["a".to_string(), "b".to_string()];
         let at = |topic, partition| Position { topic, partition, offset: 10 };
-        FetchSession::new(version, &topics, vec![at(0, 0), at(0, 1), at(1, 0)], Duration::from_millis(5), 1000)
+        FetchSession::new(
+            version,
+            &topics,
+            vec![at(0, 0), at(0, 1), at(1, 0)],
+            Duration::from_millis(5),
+            1000,
+        )
     }
 
     fn asked(frame: &[u8], version: i16) -> (i32, i32, Vec<(String, i32, i64)>) {
@@ -212,9 +218,8 @@ mod tests {
     }
 
     fn answer(version: i16, session_id: i32, code: i16) -> Vec<u8> {
-        let part = PartitionData::default()
-            .with_partition_index(0)
-            .with_records(Some(Bytes::from_static(b"batch")));
+        let part =
+            PartitionData::default().with_partition_index(0).with_records(Some(Bytes::from_static(b"batch")));
         let topic = FetchableTopicResponse::default()
             .with_topic(StrBytes::from_static_str("b").into())
             .with_partitions(vec![part]);
