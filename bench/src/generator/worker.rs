@@ -54,36 +54,26 @@ struct Loop<'a> {
 }
 
 impl Worker {
-    /// Runs until the span is over; the first failure ends all threads.
-    pub(crate) fn run(self, plan: &Plan<'_>, shared: &Shared, figures: Figures) -> Figures {
+    /// Runs until the span is over; the first failure ends all threads, and leaves no figures.
+    pub(crate) fn run(self, plan: &Plan<'_>, shared: &Shared, figures: Figures) -> Option<Figures> {
         let prepared = Loop::new(self, plan, shared, figures);
         let began = shared.wait();
-        let outcome = prepared.and_then(|mut turns| {
+        let outcome = prepared.map_err(system).and_then(|mut turns| {
             turns.began = began;
-            turns.run().map(|()| turns.finish())
+            turns.turns()?;
+            Ok(turns.finish())
         });
-        match outcome {
-            Ok(figures) => figures,
-            Err((error, figures)) => {
-                shared.fail(error);
-                figures
-            }
-        }
+        outcome.map_err(|error| shared.fail(error)).ok()
     }
 }
-
-type Failed = (PeerError, Figures);
 
 fn system(error: nix::Error) -> PeerError {
     PeerError::Socket { peer: "this machine".into(), during: DURING, source: error.into() }
 }
 
 impl<'a> Loop<'a> {
-    fn new(worker: Worker, plan: &'a Plan<'a>, shared: &'a Shared, figures: Figures) -> Result<Self, Failed> {
-        let (epoll, timer) = match prepare(&worker) {
-            Ok(prepared) => prepared,
-            Err(error) => return Err((system(error), figures)),
-        };
+    fn new(worker: Worker, plan: &'a Plan<'a>, shared: &'a Shared, figures: Figures) -> nix::Result<Self> {
+        let (epoll, timer) = prepare(&worker)?;
         let (lanes, readers) = (worker.lanes.len(), worker.readers.len());
         Ok(Self {
             worker,
@@ -109,10 +99,6 @@ impl<'a> Loop<'a> {
             self.figures.sent.extend(lane.sent());
         }
         self.figures
-    }
-
-    fn run(&mut self) -> Result<(), Failed> {
-        self.turns().map_err(|error| (error, self.figures.clone()))
     }
 
     fn turns(&mut self) -> Result<(), PeerError> {
