@@ -22,11 +22,16 @@ pub(crate) struct Api {
 pub(crate) const PRODUCE: Api = Api { name: "Produce", key: 0, min: 3, max: 7 };
 /// Fetch.
 pub(crate) const FETCH: Api = Api { name: "Fetch", key: 1, min: 4, max: 11 };
-const LIST_OFFSETS: Api = Api { name: "ListOffsets", key: 2, min: 1, max: 3 };
-const METADATA: Api = Api { name: "Metadata", key: 3, min: 4, max: 7 };
-const API_VERSIONS: Api = Api { name: "ApiVersions", key: 18, min: 0, max: 0 };
-const CREATE_TOPICS: Api = Api { name: "CreateTopics", key: 19, min: 2, max: 4 };
-const DELETE_TOPICS: Api = Api { name: "DeleteTopics", key: 20, min: 1, max: 3 };
+/// ListOffsets.
+pub(crate) const LIST_OFFSETS: Api = Api { name: "ListOffsets", key: 2, min: 1, max: 3 };
+/// Metadata.
+pub(crate) const METADATA: Api = Api { name: "Metadata", key: 3, min: 4, max: 7 };
+/// ApiVersions.
+pub(crate) const API_VERSIONS: Api = Api { name: "ApiVersions", key: 18, min: 0, max: 0 };
+/// CreateTopics.
+pub(crate) const CREATE_TOPICS: Api = Api { name: "CreateTopics", key: 19, min: 2, max: 4 };
+/// DeleteTopics.
+pub(crate) const DELETE_TOPICS: Api = Api { name: "DeleteTopics", key: 20, min: 1, max: 3 };
 
 /// How long to pause before asking again for a topic that is not ready.
 const POLL_PAUSE: Duration = Duration::from_millis(20);

@@ -7,8 +7,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::{Serialize, Serializer};
 
 mod engine;
+mod workload;
 
 pub(crate) use crate::cli::engine::{EngineArgs, FillArgs, OpenDurability, Part};
+pub(crate) use crate::cli::workload::ByWorkload;
 use crate::quantity::{parse_bytes, parse_duration};
 
 /// Connections at most: two threads each.
@@ -36,13 +38,16 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Load a broker, verify what it holds, and report throughput and latency
     #[command(after_help = LOAD_HELP)]
-    Load(LoadArgs),
+    Load(Box<LoadArgs>),
     /// Measure what this machine does at best, without a broker
     #[command(after_help = FLOORS_HELP)]
     Floors(FloorsArgs),
     /// Measure the engine inside of this process, without a broker
     #[command(after_help = engine::ENGINE_HELP)]
     Engine(EngineArgs),
+    /// Answer at once and keep nothing: a part of `load --self-check`
+    #[command(hide = true)]
+    NullBroker,
     /// Fill a store, and wait to be killed: a part of `engine`
     #[command(hide = true)]
     Fill(FillArgs),
@@ -154,8 +159,10 @@ pub(crate) struct Output {
 #[derive(Debug, Clone, Args, Serialize)]
 pub(crate) struct LoadArgs {
     /// Broker to connect to first
-    #[arg(long, value_name = "HOST:PORT")]
-    pub(crate) broker: String,
+    #[arg(long, value_name = "HOST:PORT", required_unless_present_any = ["list", "self_check"])]
+    pub(crate) broker: Option<String>,
+    #[command(flatten)]
+    pub(crate) by_workload: ByWorkload,
     /// Topic; created, and deleted at the end, if it does not exist. With several rounds the number
     /// of the round is appended to a name that does not exist [default: a unique name]
     #[arg(long)]

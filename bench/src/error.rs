@@ -7,7 +7,9 @@ use crate::engine::EngineError;
 use crate::floor::FloorError;
 use crate::machine::ProcessError;
 use crate::peer::PeerError;
+use crate::result::run::RunFileError;
 use crate::verify::VerifyError;
+use crate::workload::WorkloadError;
 
 /// The reason of exit code 1.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +29,23 @@ pub(crate) enum BenchError {
     /// The broker's process.
     #[error(transparent)]
     Process(#[from] ProcessError),
+    /// A workload.
+    #[error(transparent)]
+    Workload(#[from] WorkloadError),
+    /// A result file.
+    #[error(transparent)]
+    RunFile(#[from] RunFileError),
+    /// Files cannot be dropped from the page cache.
+    #[error("cannot drop the files in {} from the page cache: {source}; correct --data-dir", path.display())]
+    Evict {
+        /// Directory.
+        path: PathBuf,
+        /// Cause.
+        source: io::Error,
+    },
+    /// The server of the self-check.
+    #[error("the self-check failed: {0}; run it again, and look at limits of processes and memory")]
+    SelfCheck(String),
     /// Options that do not go together.
     #[error("{what}; {advice}")]
     Options {

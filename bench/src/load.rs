@@ -39,11 +39,11 @@ pub(crate) fn load(args: &LoadArgs, stop: &Stop) -> Result<Report, BenchError> {
     let mut verified = Verified::default();
     for number in 1..=rounds {
         let round = Round { number, warmup: number <= args.warmup_rounds };
-        let mut admin = Admin::connect(&args.broker, args.shape.timeout)?;
+        let mut admin = Admin::connect(args.broker(), args.shape.timeout)?;
         let target = Target::open(&mut admin, args, round, rounds, run.encoded_bytes as usize)?;
         let outcome = run.round(round, &target, &mut admin, &mut floors, &mut phases);
         // The topic goes even if the round failed; then its failure is what matters.
-        let closed = Admin::connect(&args.broker, args.shape.timeout)
+        let closed = Admin::connect(args.broker(), args.shape.timeout)
             .map_err(BenchError::from)
             .and_then(|mut admin| target.close(&mut admin, args.keep_topic));
         let read = outcome?;

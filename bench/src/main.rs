@@ -23,7 +23,6 @@ mod fetch_frame;
 mod fetcher;
 mod figures;
 mod floor;
-#[allow(dead_code)]
 mod generator;
 mod latency;
 mod load;
@@ -46,7 +45,6 @@ mod target;
 mod verify;
 mod window;
 mod wire;
-#[allow(dead_code)]
 mod workload;
 
 fn main() -> ExitCode {
@@ -63,6 +61,10 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<(), BenchError> {
     let stop = Stop::on_signals().map_err(BenchError::Signals)?;
     match cli.command {
+        Command::Load(args) if generator::command::asked_for(&args) => {
+            finished(generator::command::load_workload(&args, &stop), &stop)
+        }
+        Command::NullBroker => generator::serve(),
         Command::Load(args) => finished(load::load(&args, &stop), &stop)?.deliver(&args.output),
         Command::Floors(args) => finished(floor::floors(&args, &stop), &stop)?.deliver(&args.output),
         Command::Engine(args) => {

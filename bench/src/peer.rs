@@ -72,6 +72,14 @@ pub(crate) enum PeerError {
         /// Offset that followed.
         found: i64,
     },
+    /// A member of a consumer group could not go on.
+    #[error("the consumer group at {peer} failed: {what}; look at the log of the broker")]
+    Group {
+        /// Address.
+        peer: String,
+        /// What the client library says.
+        what: String,
+    },
     /// The broker's versions and ours do not meet.
     #[error("{peer} offers no version of {api} from {min} to {max}; use a broker that does")]
     Version {
@@ -119,6 +127,11 @@ impl Peer {
             }
         }
         Err(failed(last))
+    }
+
+    /// The other side of a connection.
+    pub(crate) fn accepted(stream: TcpStream, address: &str, timeout: Duration) -> io::Result<Self> {
+        Self::prepare(stream, address, timeout)
     }
 
     fn prepare(stream: TcpStream, address: &str, timeout: Duration) -> io::Result<Self> {

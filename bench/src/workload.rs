@@ -1,6 +1,7 @@
 //! A workload: what producers and consumers do, read from TOML. Unknown keys and values beyond the limits
-//! are refused. Those that come with the tool are in `bench/workloads`.
+//! are refused. Those that come with the tool are in `bench/workloads` and [`catalog`].
 
+pub(crate) mod catalog;
 mod check;
 mod units;
 

@@ -89,7 +89,8 @@ impl Schedule {
     }
 
     /// Requests that are due in the part that counts; `None` if they are not at fixed times.
-    pub(crate) fn requests(&self) -> Option<u64> {
+    #[cfg(test)]
+    fn requests(&self) -> Option<u64> {
         self.base_per_s()?;
         let (mut low, mut high) = (self.warmup_requests, u64::MAX >> 12);
         while low < high {

@@ -28,9 +28,13 @@ pub(crate) struct Socket {
 impl Socket {
     /// Connects, blocking, within `timeout`.
     pub(crate) fn connect(address: &str, timeout: Duration) -> Result<Self, PeerError> {
-        let peer = Peer::connect(address, timeout)?;
         let failed = |source| PeerError::Connect { peer: address.to_owned(), source };
-        peer.stream().set_nonblocking(true).map_err(failed)?;
+        Self::over(Peer::connect(address, timeout)?).map_err(failed)
+    }
+
+    /// Over an open connection.
+    pub(crate) fn over(peer: Peer) -> io::Result<Self> {
+        peer.stream().set_nonblocking(true)?;
         Ok(Self { peer, out: Vec::new(), out_from: 0, input: Vec::new(), input_from: 0, input_to: 0 })
     }
 
@@ -101,6 +105,10 @@ impl Socket {
         let mut turn = 0;
         while turn < TURN_BYTES_MAX {
             self.make_room(during)?;
+            if self.input_to == self.input.len() {
+                // Full of whole frames: they are taken first.
+                return Ok(false);
+            }
             let mut stream = self.peer.stream();
             match stream.read(&mut self.input[self.input_to..]) {
                 Ok(0) => return Err(self.peer.failed(during, io::ErrorKind::UnexpectedEof.into())),
@@ -119,7 +127,7 @@ impl Socket {
         Ok(false)
     }
 
-    /// Room for the frame that has begun to arrive, and for some bytes in any case.
+    /// Room for the frame that has begun to arrive; none if the buffer is full of whole frames.
     fn make_room(&mut self, during: &'static str) -> Result<(), PeerError> {
         if self.input_from == self.input_to {
             (self.input_from, self.input_to) = (0, 0);
@@ -171,4 +179,42 @@ impl Socket {
 
 fn would_block(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    #[test]
+    fn frames_arrive_whole_however_they_are_cut() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let timeout = Duration::from_secs(10);
+        let mut socket = Socket::connect(&address, timeout).unwrap();
+        let (stream, from) = listener.accept().unwrap();
+        let mut other = Socket::over(Peer::accepted(stream, &from.to_string(), timeout).unwrap()).unwrap();
+        let sizes = [4_usize, 70_000, 100, 65_532, 3_000_000, 5, 200_000];
+        let mut sent = 0;
+        let mut received = 0;
+        while received < 50 {
+            if sent < 50 && !socket.blocked() {
+                let size = sizes[sent % sizes.len()];
+                let mut frame = (size as i32).to_be_bytes().to_vec();
+                frame.resize(size + 4, sent as u8);
+                socket.send(&frame, "a test").unwrap();
+                sent += 1;
+            }
+            socket.flush("a test").unwrap();
+            other.fill("a test").unwrap();
+            while let Some(range) = other.take_frame("a test").unwrap() {
+                let frame = other.frame(range);
+                assert_eq!(frame.len(), sizes[received % sizes.len()]);
+                assert!(frame.iter().all(|byte| *byte == received as u8));
+                received += 1;
+            }
+        }
+        drop(socket);
+        assert!(matches!(other.fill("a test"), Err(PeerError::Closed { .. })));
+    }
 }

@@ -1,6 +1,6 @@
 //! What a workload may ask for: limits by name, and what goes together.
 
-use crate::workload::{Acks, Bytes, Codec, Keys, Rate, Workload};
+use crate::workload::{Acks, Bytes, Codec, From, Keys, Rate, Workload};
 
 /// Connections of all producers and consumers together at most: each is an open file on both sides.
 pub(crate) const CONNECTIONS_MAX: u64 = 4096;
@@ -132,6 +132,14 @@ impl Workload {
                 if consumers.group {
                     return refuse("consumers.records_per_s_max does not go with consumers.group");
                 }
+            }
+            if consumers.group && consumers.from == From::End && self.fill.is_some() {
+                return refuse(
+                    "consumers.group begins at the start: set from = \"start\", or leave fill out",
+                );
+            }
+            if consumers.group && matches!(self.producers.rate, Rate::Ramp { .. }) {
+                return refuse("consumers.group does not go with a ramp, whose steps begin anew");
             }
             sets += u64::from(consumers.sets);
             connections += u64::from(consumers.sets) * u64::from(consumers.connections);
