@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 /// A file for which there is no room is asked for again after this.
 const FILE_RETRY: Duration = Duration::from_secs(1);
 /// Write-back is begun every so many bytes.
-const WRITE_BACK_BYTES: u64 = 8 << 20;
+const WRITE_BACK_BYTES: u64 = 32 << 20;
 
 /// What the housekeeping thread waits for.
 #[derive(Debug, Default)]

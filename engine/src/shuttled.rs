@@ -303,6 +303,34 @@ fn whoever_awaits_is_woken() {
 }
 
 #[test]
+fn what_nobody_waits_for_becomes_durable() {
+    orders(|| {
+        let (store, log) = made(true, 4096);
+        let other = store.create_log("t-1", LogId([2; 16]), LogConfig::default()).unwrap();
+        let quiet = Arc::clone(&other);
+        let reader = thread::spawn(move || shuttle::future::block_on(quiet.visible_beyond(Offset(0))));
+        drop(append(&other, Durability::Durable).unwrap());
+        // Visible only when it is durable; nobody else asks for that.
+        reader.join().unwrap();
+        durable(&log);
+    });
+}
+
+#[test]
+fn who_waits_for_several_logs_is_woken() {
+    orders(|| {
+        let (store, log) = made(true, 4096);
+        let other = store.create_log("t-1", LogId([2; 16]), LogConfig::default()).unwrap();
+        let (one, two) = (Arc::clone(&log), Arc::clone(&other));
+        let waits = move || {
+            let pending = [&one, &two].map(|log| append(log, Durability::Durable).unwrap().completion);
+            pending.iter().for_each(|completion| completion.wait().unwrap());
+        };
+        together(vec![Box::new(waits), Box::new(move || durable(&other))]);
+    });
+}
+
+#[test]
 fn a_sync_that_was_refused_is_asked_for_again() {
     orders(|| {
         // Without threads, so that nobody takes the log out of the inbox.

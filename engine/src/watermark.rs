@@ -237,12 +237,12 @@ impl Watermarks {
     }
 
     /// Changes the marks and wakes whoever may have waited for that.
-    fn change(&self, change: impl FnOnce(&mut Marks)) {
-        let (visible, durable) = {
+    fn change<T>(&self, change: impl FnOnce(&mut Marks) -> T) -> T {
+        let (visible, durable, result) = {
             let mut marks = self.lock();
             let before = (marks.visible(), marks.durable);
-            change(&mut marks);
-            (marks.visible() != before.0, marks.durable != before.1)
+            let result = change(&mut marks);
+            (marks.visible() != before.0, marks.durable != before.1, result)
         };
         if durable {
             self.durable_moved.notify(usize::MAX);
@@ -250,10 +250,15 @@ impl Watermarks {
         if visible {
             self.visible_moved.notify(usize::MAX);
         }
+        result
     }
 
-    pub(crate) fn appended(&self, end: Position, durability: Durability) {
-        self.change(|marks| marks.appended(end, durability));
+    /// Returns the generation that the new end belongs to.
+    pub(crate) fn appended(&self, end: Position, durability: Durability) -> u64 {
+        self.change(|marks| {
+            marks.appended(end, durability);
+            marks.generation
+        })
     }
 
     /// Everything before `end` is on the medium.

@@ -179,11 +179,7 @@ impl Committer {
     }
 
     fn take_inbox(&mut self, journal: &Journal) -> bool {
-        let Inbox { logs, notes, files, no_file, free_before, .. } = {
-            let mut inbox = journal.inbox();
-            let stop = inbox.stop;
-            std::mem::replace(&mut *inbox, Inbox { stop, ..Inbox::default() })
-        };
+        let Inbox { logs, notes, files, no_file, free_before, .. } = journal.inbox().take();
         let any = !(logs.is_empty() && notes.is_empty() && files.is_empty() && free_before.is_none());
         self.waiting.extend(logs);
         self.notes.extend(notes.into_iter().map(Waiting::Note));

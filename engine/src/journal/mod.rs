@@ -70,6 +70,8 @@ pub(crate) struct Journal {
     waker: OnceLock<Arc<dyn Wake>>,
     /// Whether the thread waits for its waker.
     parked: AtomicBool,
+    /// Whether logs are in the inbox and nobody waits for them yet.
+    unheard: AtomicBool,
     /// Held by who cuts or deletes a log: each needs room for its notes, and there is room kept for one.
     cutting: Mutex<()>,
     /// Blocks that notes may take.
@@ -86,6 +88,9 @@ struct Manual {
     core: Weak<StoreCore>,
 }
 
+/// So many bytes are worth an entry, though nobody waits for them yet: it is under way while more is appended.
+const EAGER_BYTES: usize = 256 << 10;
+
 /// How often the thread of a store that failed looks who is to be told.
 const FAILED_PAUSE: Duration = Duration::from_millis(20);
 
@@ -96,12 +101,44 @@ pub(crate) const BLOCKS_PER_CUT: u64 = 4;
 #[derive(Debug, Default)]
 struct Inbox {
     logs: Vec<Arc<Log>>,
+    /// Somebody waits for the logs.
+    hurried: bool,
+    /// Bytes that were appended to them.
+    eager_bytes: usize,
     notes: Vec<Arc<Note>>,
     files: Vec<files::JournalFile>,
     /// The last attempt to make a file failed: notes are not kept waiting for one.
     no_file: bool,
     free_before: Option<u64>,
     stop: bool,
+}
+
+impl Inbox {
+    /// Whether the logs are worth an entry now.
+    fn is_ripe(&self) -> bool {
+        self.hurried || self.stop || self.eager_bytes >= EAGER_BYTES
+    }
+
+    /// Whether there is nothing for the thread to do.
+    fn is_quiet(&self) -> bool {
+        (self.logs.is_empty() || !self.is_ripe())
+            && self.notes.is_empty()
+            && self.files.is_empty()
+            && self.free_before.is_none()
+            && !self.no_file
+            && !self.stop
+    }
+
+    /// Takes what there is; logs only if they are worth an entry.
+    fn take(&mut self) -> Self {
+        let stop = self.stop;
+        let (logs, eager_bytes) = match self.is_ripe() {
+            true => (std::mem::take(&mut self.logs), 0),
+            false => (Vec::new(), self.eager_bytes),
+        };
+        let kept = Self { logs: std::mem::take(&mut self.logs), eager_bytes, stop, ..Self::default() };
+        Self { logs, ..std::mem::replace(self, kept) }
+    }
 }
 
 /// Something other than data that must be durable before its maker goes on.
@@ -140,8 +177,38 @@ impl Journal {
 
     /// Has the log made durable up to its present end. Once is enough for all who wait.
     pub(crate) fn request(&self, log: &Arc<Log>) {
-        if !self.fate.has_ended() && !log.queued.swap(true, Ordering::AcqRel) {
-            self.inbox().logs.push(Arc::clone(log));
+        self.enqueue(log, 0);
+        self.hurry();
+    }
+
+    /// As [`Journal::request`], after an append of `bytes`, but nothing is begun before somebody calls
+    /// [`Journal::hurry`] or [`EAGER_BYTES`] have come: who appends to many logs and then waits gets few
+    /// entries for all of them.
+    pub(crate) fn enqueue(&self, log: &Arc<Log>, bytes: usize) {
+        if self.fate.has_ended() {
+            return;
+        }
+        let is_new = !log.queued.swap(true, Ordering::AcqRel);
+        let mut inbox = self.inbox();
+        if is_new {
+            inbox.logs.push(Arc::clone(log));
+        }
+        let was_ripe = inbox.is_ripe();
+        inbox.eager_bytes += bytes;
+        let is_ripe = inbox.is_ripe();
+        if !is_ripe {
+            self.unheard.store(true, Ordering::Release);
+        }
+        drop(inbox);
+        if is_ripe && !was_ripe {
+            self.wake();
+        }
+    }
+
+    /// Somebody waits for what was enqueued.
+    pub(crate) fn hurry(&self) {
+        if self.unheard.load(Ordering::Acquire) && self.unheard.swap(false, Ordering::AcqRel) {
+            self.inbox().hurried = true;
             self.wake();
         }
     }
@@ -311,16 +378,8 @@ impl Journal {
             return crate::sync::thread::sleep(FAILED_PAUSE);
         }
         self.parked.store(true, Ordering::SeqCst);
-        let nothing = {
-            let inbox = self.inbox();
-            inbox.logs.is_empty()
-                && inbox.notes.is_empty()
-                && inbox.files.is_empty()
-                && inbox.free_before.is_none()
-                && !inbox.no_file
-                && !inbox.stop
-        };
-        if nothing {
+        let is_quiet = self.inbox().is_quiet();
+        if is_quiet {
             committer.wait();
         }
         self.parked.store(false, Ordering::SeqCst);

@@ -70,7 +70,7 @@ impl Log {
             let generation = self.watermarks.written().1;
             drop(appender);
             // The original may have asked for less than its retry does.
-            let completion = Completion::new(self, known.end_offset, generation, durability);
+            let completion = Completion::of_duplicate(self, known.end_offset, generation, durability);
             return Ok(Appended {
                 base_offset: known.base_offset,
                 end_offset: known.end_offset,
@@ -80,11 +80,10 @@ impl Log {
             });
         }
         let appended = self.append_checked(&mut appender, batches, &mut headers, &config, durability)?;
-        let generation = self.watermarks.written().1;
         drop(appender);
-        let (base_offset, end_offset, leader_epoch) = appended;
+        let (base_offset, end_offset, leader_epoch, generation) = appended;
         self.journal.house.appended(batches.len() as u64);
-        let completion = Completion::new(self, end_offset, generation, durability);
+        let completion = Completion::of_append(self, end_offset, generation, durability, batches.len());
         Ok(Appended { base_offset, end_offset, leader_epoch, duplicate: false, completion })
     }
 
@@ -95,7 +94,7 @@ impl Log {
         headers: &mut [BatchHeader],
         config: &LogConfig,
         durability: Durability,
-    ) -> Result<(Offset, Offset, LeaderEpoch), AppendError> {
+    ) -> Result<(Offset, Offset, LeaderEpoch, u64), AppendError> {
         let base = appender.next_offset;
         let mut next = base;
         let mut at = 0;
@@ -127,8 +126,8 @@ impl Log {
         segment.extend(extent);
         appender.next_offset = next;
         let position = Position { offset: next, segment: segment.base, bytes: extent.size_bytes };
-        self.watermarks.appended(position, durability);
-        Ok((base, next, appender.leader_epoch))
+        let generation = self.watermarks.appended(position, durability);
+        Ok((base, next, appender.leader_epoch, generation))
     }
 
     /// The active segment, or a new one where the batches would not fit it.

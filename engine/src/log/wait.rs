@@ -36,11 +36,27 @@ pub struct Completion {
 }
 
 impl Completion {
-    pub(super) fn new(log: &Arc<Log>, end: Offset, generation: u64, durability: Durability) -> Self {
+    /// Of an append of `bytes` that was just made.
+    pub(super) fn of_append(
+        log: &Arc<Log>,
+        end: Offset,
+        generation: u64,
+        durability: Durability,
+        bytes: usize,
+    ) -> Self {
+        let durable_to = (durability == Durability::Durable).then_some((end, generation));
+        if durable_to.is_some() {
+            log.journal.enqueue(log, bytes);
+        }
+        Self { log: Arc::clone(log), durable_to }
+    }
+
+    /// Of an append that was made before, and that may have asked for less.
+    pub(super) fn of_duplicate(log: &Arc<Log>, end: Offset, generation: u64, durability: Durability) -> Self {
         let durable_to = (durability == Durability::Durable).then_some((end, generation));
         let completion = Self { log: Arc::clone(log), durable_to };
-        if completion.outcome().is_none() {
-            log.journal.request(log);
+        if completion.known().is_none() {
+            log.journal.enqueue(log, 0);
         }
         completion
     }
@@ -48,6 +64,15 @@ impl Completion {
     /// The outcome, if it is known already.
     #[must_use]
     pub fn outcome(&self) -> Option<Result<(), WaitError>> {
+        let known = self.known();
+        if known.is_none() {
+            // Who asks again and again waits, too.
+            self.log.journal.hurry();
+        }
+        known
+    }
+
+    fn known(&self) -> Option<Result<(), WaitError>> {
         let Some((end, generation)) = self.durable_to else { return Some(Ok(())) };
         match self.log.watermarks.standing(end, generation) {
             Standing::Durable => return Some(Ok(())),
@@ -69,6 +94,7 @@ impl Completion {
     /// # Errors
     /// It will never be durable: the store failed or the log was deleted.
     pub fn wait(&self) -> Result<(), WaitError> {
+        self.log.journal.hurry();
         loop {
             if let Some(outcome) = self.outcome() {
                 return outcome;
@@ -89,7 +115,17 @@ impl Completion {
     /// # Errors
     /// As [`Completion::wait`].
     pub async fn done(&self) -> Result<(), WaitError> {
+        self.log.journal.hurry();
         until(&self.log.watermarks.durable_moved, || self.outcome()).await
+    }
+}
+
+impl Drop for Completion {
+    /// What was asked for is done though nobody waits for it.
+    fn drop(&mut self) {
+        if self.durable_to.is_some() {
+            self.log.journal.hurry();
+        }
     }
 }
 

@@ -116,7 +116,8 @@ fn append_one(topic: &Topic, index: i32, acks: i16, records: &mut [u8]) -> Pendi
                 base_offset: appended.base_offset.0,
                 log_start_offset: partition.log.progress().start.0,
             };
-            let waits = acks == -1 && appended.completion.outcome().is_none_or(|outcome| outcome.is_err());
+            // Not asked yet: nothing is begun before the appends to all partitions are made.
+            let waits = durability == Durability::Durable;
             (result, waits.then_some(appended.completion))
         }
     }
