@@ -7,9 +7,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::{Serialize, Serializer};
 
 mod engine;
+mod report;
 mod workload;
 
 pub(crate) use crate::cli::engine::{EngineArgs, FillArgs, OpenDurability, Part};
+pub(crate) use crate::cli::report::ReportArgs;
 pub(crate) use crate::cli::workload::ByWorkload;
 use crate::quantity::{parse_bytes, parse_duration};
 
@@ -48,6 +50,9 @@ pub(crate) enum Command {
     /// Answer at once and keep nothing: a part of `load --self-check`
     #[command(hide = true)]
     NullBroker,
+    /// Make a page with plots from what other commands wrote, and compare it with older results
+    #[command(after_help = report::REPORT_HELP)]
+    Report(ReportArgs),
     /// Fill a store, and wait to be killed: a part of `engine`
     #[command(hide = true)]
     Fill(FillArgs),

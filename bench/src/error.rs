@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use crate::engine::EngineError;
 use crate::floor::FloorError;
 use crate::machine::ProcessError;
+use crate::page::PageError;
 use crate::peer::PeerError;
 use crate::result::run::RunFileError;
 use crate::verify::VerifyError;
@@ -46,6 +47,9 @@ pub(crate) enum BenchError {
     /// The server of the self-check.
     #[error("the self-check failed: {0}; run it again, and look at limits of processes and memory")]
     SelfCheck(String),
+    /// The page of a report.
+    #[error(transparent)]
+    Page(#[from] PageError),
     /// Options that do not go together.
     #[error("{what}; {advice}")]
     Options {

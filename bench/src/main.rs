@@ -27,6 +27,7 @@ mod generator;
 mod latency;
 mod load;
 mod machine;
+mod page;
 mod peer;
 mod phase;
 mod produce_frame;
@@ -50,7 +51,7 @@ mod workload;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match run(cli) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("ringmain-bench: {error}");
             ExitCode::FAILURE
@@ -58,7 +59,11 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli) -> Result<(), BenchError> {
+fn run(cli: Cli) -> Result<ExitCode, BenchError> {
+    if let Command::Report(args) = &cli.command {
+        // Nothing to clean up: signals end it at once.
+        return Ok(page::report(args)?.into());
+    }
     let stop = Stop::on_signals().map_err(BenchError::Signals)?;
     match cli.command {
         Command::Load(args) if generator::command::asked_for(&args) => {
@@ -72,7 +77,9 @@ fn run(cli: Cli) -> Result<(), BenchError> {
             report::deliver(&report, FiguresReport::render, &args.output)
         }
         Command::Fill(args) => finished(engine::fill(&args, &stop), &stop),
-    }
+        Command::Report(_) => unreachable!("it was looked for first"),
+    }?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Whatever failed after the user stopped it, failed because its sockets were shut.
