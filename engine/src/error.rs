@@ -1,7 +1,7 @@
 //! Errors, one type per operation.
 
 use crate::batch::BatchError;
-use crate::offset::Offset;
+use crate::offset::{LeaderEpoch, Offset};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -37,6 +37,16 @@ pub enum OpenError {
         position: u64,
         /// How.
         reason: String,
+    },
+    /// A file or directory that belongs to the store is not there.
+    #[error("{} is missing: {reason}; {remedy}", .path.display())]
+    Missing {
+        /// What is missing, or where.
+        path: PathBuf,
+        /// How that is known.
+        reason: String,
+        /// What a person can do.
+        remedy: String,
     },
     /// The operating system refused something.
     #[error("{} cannot be {action}: {source}; {}", .path.display(), advice(.source))]
@@ -118,6 +128,23 @@ pub struct StoreFailed {
     pub what: String,
     /// How.
     pub source: Arc<io::Error>,
+}
+
+/// Why a leader epoch was not raised.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum RaiseEpochError {
+    /// The store refuses writes.
+    #[error(transparent)]
+    Failed(#[from] StoreFailed),
+    /// It could not be made durable that the epoch was given out; another try may succeed.
+    #[error("the leader epoch {epoch} cannot be kept: {source}")]
+    Io {
+        /// The epoch.
+        epoch: LeaderEpoch,
+        /// The reason.
+        source: io::Error,
+    },
 }
 
 /// Why an append was refused.

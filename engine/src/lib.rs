@@ -59,7 +59,9 @@ mod watermark;
 mod readme {}
 
 pub use batch::{BatchError, BatchHeader, HEADER_BYTES, LENGTH_PREFIX_BYTES, MAGIC, NO_PRODUCER_ID};
-pub use error::{AppendError, CreateError, CutError, DeleteError, OpenError, ReadError, StoreFailed};
+pub use error::{
+    AppendError, CreateError, CutError, DeleteError, OpenError, RaiseEpochError, ReadError, StoreFailed,
+};
 pub use io::IoMode;
 pub use log::{Appended, Completion, Log, LogConfig, LogId, ReadBound, Slice, WaitError};
 pub use offset::{LeaderEpoch, Offset};

@@ -25,11 +25,27 @@ pub(crate) struct MaxTimestamp {
 }
 
 /// How far a segment is. Changed as one, so that readers see size and end agree.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Extent {
     pub(crate) size_bytes: u64,
     pub(crate) end: Offset,
     pub(crate) max_timestamp: Option<MaxTimestamp>,
+    /// The CRC in the header of the first batch: what tells the segment from that of another log.
+    pub(crate) first_crc: Option<u32>,
+}
+
+impl Extent {
+    /// Of a segment without batches.
+    pub(crate) fn empty(base: Offset) -> Self {
+        Self { size_bytes: 0, end: base, max_timestamp: None, first_crc: None }
+    }
+
+    /// Takes a batch that follows at `position`.
+    pub(crate) fn add(&mut self, header: &BatchHeader, position: u64) {
+        self.first_crc.get_or_insert(header.crc);
+        self.size_bytes = position + header.size_bytes as u64;
+        self.end = header.end_offset();
+    }
 }
 
 /// Decides which batches the sparse indexes point to. The same rule serves appends and rebuilding.
@@ -139,8 +155,7 @@ impl Segment {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is a segment of this offset"));
         }
         let index = SegmentIndex::open(io, &stem, index_bytes_max)?;
-        let segment =
-            Self::with(base, path, file, index, Extent { size_bytes: 0, end: base, max_timestamp: None });
+        let segment = Self::with(base, path, file, index, Extent::empty(base));
         // Indexes that an earlier segment of this name left behind are none of this one's.
         segment.index.repair(&IndexEntries::default())?;
         Ok(segment)

@@ -1,5 +1,6 @@
 //! A store: a directory of logs that share one journal, one lock and one fate.
 
+mod logs;
 mod open;
 pub(crate) mod version;
 
@@ -12,14 +13,13 @@ use crate::log::{Log, LogConfig, LogFiles, LogId};
 use crate::offset::{LeaderEpoch, Offset};
 use crate::sync::{Mutex, RwLock};
 use crate::{log_number, partition_metadata};
-use open::Numbers;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-pub(crate) use version::FILE as VERSION_FILE;
+pub(crate) use version::{FILE as VERSION_FILE, JournalFacts, StoreFile};
 
 /// There after a clean stop only.
 pub(crate) const CLEAN_FILE: &str = "clean-shutdown";
@@ -93,7 +93,8 @@ pub struct Store {
     clean: bool,
     /// No batch of this store had a higher epoch when it was opened.
     epoch_floor: LeaderEpoch,
-    numbers: Mutex<Numbers>,
+    /// The next log's number; durably taken up to the one in the store's file.
+    next_number: Mutex<u64>,
     /// There until the store is dropped.
     threads: Option<(KeeperThread, JournalThread)>,
     _lock: Box<dyn Locked>,
@@ -142,17 +143,19 @@ impl Store {
         let served = |source| OpenError::io("served by a thread", &dir)(source);
         let committer = Committer::new(&io, limits(&config), opened.epoch, opened.next_sequence);
         let mut committer = committer.map_err(served)?;
+        let store_file = Arc::new(StoreFile::new(&io, &dir, opened.version));
         let files = opened.files.len();
         opened.files.into_iter().for_each(|(file, bytes)| committer.add_file(file, bytes));
         let (depth, epoch) = (config.sync_depth.max(1), opened.epoch);
-        let keeper =
-            Keeper::new(&*io, depth, epoch, config.journal_file_bytes, files, config.journal_files_max);
+        let file_bytes = config.journal_file_bytes;
+        let keeper = Keeper::new(&*io, depth, epoch, file_bytes, files, config.journal_files_max);
         let keeper = keeper.map_err(served)?;
         let mut logs = BTreeMap::new();
+        let epoch_floor = opened.version.epoch_floor;
         for found in opened.logs {
             let names = (found.name.clone(), found.number, found.id);
-            let (io, journal) = (Arc::clone(&io), Arc::clone(&journal));
-            let log = found.files.into_log(names, config.log, opened.epoch_floor, io, journal);
+            let shared = (Arc::clone(&io), Arc::clone(&journal), Arc::clone(&store_file));
+            let log = found.files.into_log(names, config.log, epoch_floor, shared);
             log.set_checkpointed(found.state, 0);
             logs.insert(found.name, Arc::new(log));
         }
@@ -162,6 +165,7 @@ impl Store {
             logs: RwLock::new(logs),
             changing: Mutex::new(()),
             journal,
+            file: store_file,
             keeper: Mutex::new(keeper),
             checkpoint_bytes: config.checkpoint_bytes,
             checkpoint_age: Duration::from_millis(config.checkpoint_age_ms),
@@ -172,8 +176,8 @@ impl Store {
             core.journal.start_manual(committer, Arc::downgrade(&core));
             None
         };
-        let (clean, epoch_floor, numbers) = (opened.clean, opened.epoch_floor, Mutex::new(opened.numbers));
-        Ok(Self { core, io_mode, clean, epoch_floor, numbers, threads, _lock: opened.lock })
+        let (clean, next_number) = (opened.clean, Mutex::new(opened.next_number));
+        Ok(Self { core, io_mode, clean, epoch_floor, next_number, threads, _lock: opened.lock })
     }
 
     #[cfg(any(test, feature = "sim"))]
@@ -248,22 +252,21 @@ impl Store {
         let number = self.next_number().map_err(failed)?;
         self.make_dir(&dir, id, number).map_err(failed)?;
         let files = LogFiles::empty(dir, &config);
-        let (io, journal) = (Arc::clone(&core.io), Arc::clone(&core.journal));
-        let log = Arc::new(files.into_log((name.into(), number, id), config, self.epoch_floor, io, journal));
+        let shared = (Arc::clone(&core.io), Arc::clone(&core.journal), Arc::clone(&core.file));
+        let log = Arc::new(files.into_log((name.into(), number, id), config, self.epoch_floor, shared));
         core.logs.write().unwrap_or_else(PoisonError::into_inner).insert(name.into(), Arc::clone(&log));
         Ok(log)
     }
 
     /// Durably never given out again.
     fn next_number(&self) -> io::Result<u64> {
-        let mut numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
-        if numbers.next == numbers.reserved {
-            let reserved = numbers.reserved + NUMBERS_RESERVED;
-            version::write(&*self.core.io, &self.core.dir, self.epoch_floor, reserved)?;
-            numbers.reserved = reserved;
+        let mut next = self.next_number.lock().unwrap_or_else(PoisonError::into_inner);
+        let file = &self.core.file;
+        if *next >= file.get().next_log {
+            file.change(|version| version.next_log = *next + NUMBERS_RESERVED)?;
         }
-        numbers.next += 1;
-        Ok(numbers.next - 1)
+        *next += 1;
+        Ok(*next - 1)
     }
 
     /// Made whole under another name first, so that a crash leaves all of it or nothing.
@@ -305,16 +308,18 @@ impl Store {
         let Some(log) = self.log(name) else { return Ok(()) };
         log.mark_deleted();
         let zero = Offset::ZERO;
-        match core.journal.note(Section::note(Kind::Delete, log.number, zero, zero, zero)) {
-            // Without a journal there is nothing in it that could bring anything back.
-            Ok(_) | Err(NoteError::NoFile) => {}
+        let noted = match core.journal.note(Section::note(Kind::Delete, log.number, zero, zero, zero)) {
+            Ok(_) => true,
+            Err(NoteError::NoFile) => false,
             Err(err) => return Err(DeleteError::Io { name: name.into(), source: io::Error::other(err) }),
-        }
+        };
         let gone = core.dir.join(format!("{DELETED}{}", log.number));
         let failed = |source| DeleteError::Io { name: name.into(), source };
         core.io.rename(&core.dir.join(name), &gone).map_err(failed)?;
         core.logs.write().unwrap_or_else(PoisonError::into_inner).remove(name);
-        self.sync_own_dir().and_then(|()| core.io.remove_dir(&gone)).map_err(failed)
+        // Where the journal has no room for the note, the empty directory says that the log was deleted.
+        let remove = || if noted { core.io.remove_dir(&gone) } else { empty_dir(&*core.io, &gone) };
+        self.sync_own_dir().and_then(|()| remove()).map_err(failed)
     }
 
     /// Refuses appends from now on, makes everything durable and leaves the mark of a clean stop, so
@@ -346,6 +351,11 @@ impl Store {
     fn refuse_failed(&self) -> io::Result<()> {
         self.failure().map_or(Ok(()), |failed| Err(io::Error::other(failed)))
     }
+}
+
+/// Removes the files in a log's directory, and leaves the directory.
+fn empty_dir(io: &dyn Io, dir: &Path) -> io::Result<()> {
+    io.list(dir)?.iter().try_for_each(|name| io.remove(&dir.join(name)))
 }
 
 /// Whole blocks of any device, and room for the notes of a cut in the quarter of a file that is kept for them.

@@ -4,7 +4,7 @@ use crate::history::{History, Outcome, Waiting};
 use crate::model::{Batch, LogModel, Presence};
 use crate::settings::{CUTS, Shape};
 use ringmain_engine::sim::{self, Faults};
-use ringmain_engine::{AppendError, BatchBuilder, Durability, Log, LogId, Offset, Store};
+use ringmain_engine::{AppendError, BatchBuilder, Durability, LeaderEpoch, Log, LogId, Offset, Store};
 use std::sync::Arc;
 
 const NAMES: [&str; 4] = ["a-0", "b-0", "c-0", "d-1"];
@@ -127,6 +127,9 @@ impl History {
             1..5 => Durability::Written,
             _ => Durability::Durable,
         };
+        if self.random.percent(3) {
+            self.raise_epoch(&log)?;
+        }
         let mut bytes = made.bytes;
         let outcome = log.append(&mut bytes, asked);
         let told = match &outcome {
@@ -175,6 +178,20 @@ impl History {
         }
         let (end, completion) = (appended.end_offset.0, appended.completion);
         self.waiting.push(Waiting { log: name, end, asked, completion, was_cut: false });
+        Ok(())
+    }
+
+    /// As a new leader does.
+    fn raise_epoch(&mut self, log: &Log) -> Outcome<()> {
+        let epoch = LeaderEpoch(log.leader_epoch().0 + 1);
+        let raised = log.raise_leader_epoch(epoch).map_err(|err| err.to_string());
+        self.note(format!("raise the epoch of {} to {epoch}: {raised:?}", log.name()));
+        match raised {
+            Ok(()) if log.leader_epoch() == epoch => self.coverage.count("epochs raised"),
+            Ok(()) => return Err(format!("the epoch is {}, it was raised to {epoch}", log.leader_epoch())),
+            Err(_) if self.excused() || self.is_short() => {}
+            Err(err) => return Err(format!("the epoch cannot be raised: {err}")),
+        }
         Ok(())
     }
 

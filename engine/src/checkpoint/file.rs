@@ -18,7 +18,9 @@ use std::sync::Arc;
 pub(crate) const FILE: &str = "checkpoint";
 /// The largest file that is read.
 const FILE_BYTES_MAX: usize = 1 << 36;
-const TITLE: &str = "ringmain-checkpoint 1";
+const TITLE: &str = "ringmain-checkpoint 2";
+/// What it was in a store of format 2, which kept neither names of logs nor CRCs of segments.
+const TITLE_BEFORE: &str = "ringmain-checkpoint 1";
 
 /// How far everything was when the checkpoint began.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -67,7 +69,7 @@ impl Checkpoint {
         let text =
             std::str::from_utf8(content).map_err(|err| malformed(err.valid_up_to(), "it is not text"))?;
         let body = text.strip_suffix('\n').and_then(|text| text.rfind('\n')).map_or(0, |at| at + 1);
-        if !text.starts_with(TITLE) {
+        if ![TITLE, TITLE_BEFORE].contains(&text.lines().next().unwrap_or_default()) {
             return Err(malformed(0, "it does not begin as a checkpoint of this version does"));
         }
         if text[body..] != format!("end {:08x}\n", crc32c::crc32c(&content[..body])) {
@@ -104,7 +106,7 @@ impl Checkpoint {
             }
             "log" => {
                 self.add(log.take());
-                *log = Some(LogState {
+                let mut state = LogState {
                     number: next()?.cast_unsigned(),
                     start: Offset(next()?),
                     end: Position {
@@ -119,7 +121,12 @@ impl Checkpoint {
                         last_time_ms: next()?,
                     },
                     ..LogState::default()
-                });
+                };
+                if let Some(epoch) = next() {
+                    state.leader_epoch = LeaderEpoch(i32::try_from(epoch).ok()?);
+                    state.name = name(words.next().unwrap_or_default())?;
+                }
+                *log = Some(state);
             }
             "epoch" => {
                 let (epoch, base) = (i32::try_from(next()?).ok()?, next()?);
@@ -134,7 +141,9 @@ impl Checkpoint {
                     Some(Summary { entries, checksum: u32::try_from(next()?).ok()? })
                 };
                 let index = IndexState { offsets: summary()?, times: summary()? };
-                log.as_mut()?.segments.push(SegmentState { base, end, bytes, max_timestamp, index });
+                let first_crc = next().and_then(|crc| u32::try_from(crc).ok());
+                let state = SegmentState { base, end, bytes, max_timestamp, first_crc, index };
+                log.as_mut()?.segments.push(state);
             }
             "producer" => {
                 let (id, epoch) = (next()?, i16::try_from(next()?).ok()?);
@@ -156,6 +165,36 @@ impl Checkpoint {
     }
 }
 
+/// A name as one word of ASCII: other bytes than letters, digits, dots, dashes and underscores are `%` and two
+/// hexadecimal digits.
+fn word(name: &str) -> String {
+    let mut word = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'-' | b'_' => word.push(char::from(byte)),
+            _ => drop(write!(word, "%{byte:02x}")),
+        }
+    }
+    word
+}
+
+/// The name that a word stands for.
+fn name(word: &str) -> Option<String> {
+    let mut name = Vec::with_capacity(word.len());
+    let mut rest = word.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        rest = after;
+        if *first == b'%' {
+            let digits = std::str::from_utf8(rest.get(..2)?).ok()?;
+            name.push(u8::from_str_radix(digits, 16).ok()?);
+            rest = &rest[2..];
+        } else {
+            name.push(*first);
+        }
+    }
+    String::from_utf8(name).ok()
+}
+
 fn encode<'a>(epoch: u64, head: Head, logs: impl Iterator<Item = &'a LogState>) -> String {
     let mut text = format!("{TITLE}\njournal {epoch} {} {} {}\n", head.sequence, head.file, head.position);
     for log in logs {
@@ -171,7 +210,7 @@ fn encode_log(text: &mut String, log: &LogState) {
     let (end, indexer) = (log.end, log.indexer);
     let _ = writeln!(
         text,
-        "log {} {} {} {} {} {} {} {} {}",
+        "log {} {} {} {} {} {} {} {} {} {} {}",
         log.number,
         log.start,
         end.offset,
@@ -180,7 +219,9 @@ fn encode_log(text: &mut String, log: &LogState) {
         log.durable,
         log.cut_sequence,
         indexer.since_last_entry_bytes,
-        indexer.last_time_ms
+        indexer.last_time_ms,
+        log.leader_epoch,
+        word(&log.name)
     );
     for (epoch, base) in log.epochs.iter() {
         let _ = writeln!(text, "epoch {epoch} {base}");
@@ -190,7 +231,7 @@ fn encode_log(text: &mut String, log: &LogState) {
         let (offsets, times) = (segment.index.offsets, segment.index.times);
         let _ = writeln!(
             text,
-            "segment {} {} {} {} {} {} {} {} {}",
+            "segment {} {} {} {} {} {} {} {} {} {}",
             segment.base,
             segment.end,
             segment.bytes,
@@ -199,7 +240,8 @@ fn encode_log(text: &mut String, log: &LogState) {
             offsets.entries,
             offsets.checksum,
             times.entries,
-            times.checksum
+            times.checksum,
+            segment.first_crc.map_or(-1, i64::from)
         );
     }
     for producer in &log.producers {
@@ -233,15 +275,31 @@ mod tests {
             KnownBatch { first_sequence: 1, last_sequence: 2, base_offset: Offset(3), end_offset: Offset(5) };
         LogState {
             number: 9,
+            name: "a log's name, 100 % ä-0".into(),
             start: Offset(1),
             end: Position { offset: Offset(9), segment: Offset(7), bytes: 200 },
             durable: Offset(9),
+            leader_epoch: LeaderEpoch(5),
             cut_sequence: 4,
             epochs,
             indexer: IndexerState { since_last_entry_bytes: 77, last_time_ms: i64::MIN },
             segments: vec![
-                SegmentState { base: Offset(0), end: Offset(7), bytes: 999, max_timestamp, index },
-                SegmentState { base: Offset(7), end: Offset(9), bytes: 200, max_timestamp: None, index },
+                SegmentState {
+                    base: Offset(0),
+                    end: Offset(7),
+                    bytes: 999,
+                    max_timestamp,
+                    first_crc: Some(u32::MAX),
+                    index,
+                },
+                SegmentState {
+                    base: Offset(7),
+                    end: Offset(9),
+                    bytes: 200,
+                    max_timestamp: None,
+                    first_crc: None,
+                    index,
+                },
             ],
             producers: vec![ProducerState { id: 11, epoch: 2, batches: vec![batch; 5] }],
         }

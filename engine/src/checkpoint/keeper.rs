@@ -2,10 +2,11 @@
 //! have appends between them: capture, sync, write.
 
 use super::Checkpoint;
-use crate::io::{Io, SyncQueue};
+use crate::io::{DirectFile, Io, SyncQueue};
 use crate::journal::{Head, Journal, files};
 use crate::log::{Log, LogState};
 use crate::offset::Offset;
+use crate::store::{JournalFacts, StoreFile};
 use crate::sync::atomic::Ordering;
 use crate::sync::thread::{Builder, JoinHandle};
 use crate::sync::{Mutex, RwLock};
@@ -24,6 +25,8 @@ pub(crate) struct StoreCore {
     /// Held while directories are made and removed, and while a checkpoint looks which there are.
     pub(crate) changing: Mutex<()>,
     pub(crate) journal: Arc<Journal>,
+    /// `ringmain-store`.
+    pub(crate) file: Arc<StoreFile>,
     pub(crate) keeper: Mutex<Keeper>,
     pub(crate) checkpoint_bytes: u64,
     pub(crate) checkpoint_age: Duration,
@@ -37,6 +40,8 @@ pub(crate) struct Keeper {
     file_bytes: u64,
     files: usize,
     files_max: usize,
+    /// Of a journal that has no file yet: the same for each try.
+    new_id: Option<u64>,
     /// How far each log was given to write-back: segment and bytes.
     written_back: HashMap<u64, (Offset, u64)>,
 }
@@ -79,7 +84,7 @@ impl Keeper {
     ) -> io::Result<Self> {
         let sync = io.sync_queue(depth)?;
         let written_back = HashMap::new();
-        Ok(Self { sync, phase: Phase::Idle, epoch, file_bytes, files, files_max, written_back })
+        Ok(Self { sync, phase: Phase::Idle, epoch, file_bytes, files, files_max, new_id: None, written_back })
     }
 
     /// The next phase. `Ok(false)` when the checkpoint is complete, or there was nothing to do.
@@ -183,7 +188,7 @@ impl Keeper {
         if self.files >= self.files_max || core.journal.fate.has_failed() {
             return;
         }
-        let made = files::make(&*core.io, &core.dir, self.files, self.file_bytes);
+        let made = self.make_counted(core);
         match &made {
             Ok(_) => self.files += 1,
             Err(err) => tracing::warn!(store = %core.dir.display(),
@@ -191,6 +196,17 @@ impl Keeper {
         }
         core.journal.house.file_made(made.is_ok());
         core.journal.add_file(made.map(|file| (file, self.file_bytes)));
+    }
+
+    /// A file is used once `ringmain-store` counts it: from then on a start misses it if it is lost.
+    fn make_counted(&mut self, core: &StoreCore) -> io::Result<Arc<dyn DirectFile>> {
+        let known = core.file.get().journal;
+        let new_id = self.new_id.get_or_insert_with(|| core.io.random() >> 1);
+        let id = if known.files == 0 { *new_id } else { known.id };
+        let (files, file_bytes) = (self.files + 1, self.file_bytes);
+        let file = files::make(&*core.io, &core.dir, self.files, id, file_bytes)?;
+        core.file.change(|version| version.journal = JournalFacts { id, files, file_bytes })?;
+        Ok(file)
     }
 
     /// Has the kernel begin to write what was appended, so that a checkpoint finds little to wait for.

@@ -2,6 +2,7 @@
 
 use super::Problem;
 use super::journal::Story;
+use crate::batch::{BatchHeader, HEADER_BYTES};
 use crate::checkpoint::{Checkpoint, FILE};
 use crate::index::Summary;
 use crate::io::{Io, IoMode, OpenMode, backend, read_file};
@@ -30,6 +31,8 @@ pub struct CheckpointFile {
 pub struct CheckpointLog {
     /// The number in the log's `ringmain-log`.
     pub number: u64,
+    /// The name of its directory; empty in a checkpoint of format 2.
+    pub name: String,
     /// The log start offset.
     pub start: Offset,
     /// The end of what was written; all of it is on the medium.
@@ -62,6 +65,8 @@ pub struct CheckpointSegment {
     /// The largest timestamp in it, in milliseconds since 1970, and the last offset of the first batch that
     /// has it.
     pub max_timestamp: Option<(i64, Offset)>,
+    /// The CRC in the header of its first batch, if there is one that was kept.
+    pub first_crc: Option<u32>,
     /// Entries of the `.index` file, and their CRC-32C.
     pub index: (u64, u32),
     /// Entries of the `.timeindex` file, and their CRC-32C.
@@ -96,6 +101,7 @@ impl CheckpointLog {
             end: one.end,
             bytes: one.bytes,
             max_timestamp: one.max_timestamp.map(|max| (max.timestamp_ms, max.offset)),
+            first_crc: one.first_crc,
             index: summary(one.index.offsets),
             timeindex: summary(one.index.times),
         };
@@ -108,6 +114,7 @@ impl CheckpointLog {
         };
         Self {
             number: log.number,
+            name: log.name.clone(),
             start: log.start,
             end: log.end.offset,
             segment: log.end.segment,
@@ -178,8 +185,12 @@ fn check_segment(
 ) -> io::Result<()> {
     let io = backend(IoMode::Blocking);
     let path = stem(dir, known.base).with_extension("log");
+    let mut first = [0; HEADER_BYTES];
     let len = match io.open(&path, OpenMode::ReadOnly) {
-        Ok(file) => file.len()?,
+        Ok(file) => {
+            file.read_at(&mut first, 0)?;
+            file.len()?
+        }
         Err(err) if err.kind() == ErrorKind::NotFound => {
             problems.push(Problem::new(path, 0, "the segment is gone, and the checkpoint has it"));
             return Ok(());
@@ -190,6 +201,11 @@ fn check_segment(
     if len < known.bytes || (sealed && len > known.bytes) {
         let what = format!("the segment has {len} bytes, and the checkpoint says {}", known.bytes);
         problems.push(Problem::new(&path, len.min(known.bytes), what));
+    }
+    let crc = BatchHeader::parse(&first).ok().map(|header| header.crc);
+    if known.first_crc.is_some_and(|known| Some(known) != crc) {
+        let what = "it does not begin with the batch that the checkpoint knows: it is of another log or time";
+        problems.push(Problem::new(&path, 0, what));
     }
     for (ending, entry_bytes, summary) in [("index", 8, known.index), ("timeindex", 12, known.timeindex)] {
         check_summary(&*io, &path.with_extension(ending), entry_bytes, summary, problems)?;

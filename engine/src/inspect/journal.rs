@@ -4,8 +4,9 @@ use super::{CheckpointFile, Problem};
 use crate::batch::BatchHeader;
 use crate::io::{IoFile, IoMode, OpenMode, backend};
 use crate::journal::entry::{ENTRY_HEADER_BYTES, EntryHeader, Kind, Section, sections};
-use crate::journal::files;
+use crate::journal::files::{self, FileHeader, NoHeader};
 use crate::offset::Offset;
+use crate::store::JournalFacts;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -144,6 +145,7 @@ pub struct JournalReader {
     path: PathBuf,
     file: Arc<dyn IoFile>,
     len: u64,
+    header: Result<FileHeader, NoHeader>,
 }
 
 impl JournalReader {
@@ -155,7 +157,10 @@ impl JournalReader {
         let path = path.into();
         let file = backend(IoMode::Blocking).open(&path, OpenMode::ReadOnly)?;
         let len = file.len()?;
-        Ok(Self { path, file, len })
+        let mut first = [0; files::HEADER_BYTES];
+        let read = file.read_at(&mut first, 0)?;
+        let header = FileHeader::decode(&first[..read]);
+        Ok(Self { path, file, len, header })
     }
 
     /// Calls `each` with every entry that holds, of whatever epoch, in the order in which they lie. In a file
@@ -189,6 +194,20 @@ impl JournalReader {
             }
         }
         Ok(())
+    }
+
+    /// What is wrong with it as that file of a journal.
+    fn differs(&self, facts: &JournalFacts, number: usize) -> Option<String> {
+        match self.header {
+            _ if self.len != facts.file_bytes => {
+                Some(format!("the file has {} bytes, and was made with {}", self.len, facts.file_bytes))
+            }
+            Err(NoHeader::Damaged) => Some("it does not begin as a file of the journal".into()),
+            Err(NoHeader::Later(version)) => {
+                Some(format!("it is of version {version}, which is a later one"))
+            }
+            Ok(header) => header.differs(facts, number),
+        }
     }
 
     /// The entry at a place, if there is one that holds.
@@ -243,15 +262,32 @@ pub(super) struct Checked {
     pub(super) problems: Vec<Problem>,
 }
 
-/// Checks the entries from the checkpoint's head on, as a start after a crash would read them.
-pub(super) fn check(dir: &Path, checkpoint: &CheckpointFile, clean: bool) -> io::Result<Checked> {
+/// Checks the files that are in use, and the entries from the checkpoint's head on, as a start after a crash would
+/// read them. Without `facts` all files are in use, as in a store of format 2.
+pub(super) fn check(
+    dir: &Path,
+    checkpoint: &CheckpointFile,
+    facts: Option<JournalFacts>,
+    clean: bool,
+) -> io::Result<Checked> {
     let journal = dir.join(files::DIR);
     let mut checked = Checked::default();
-    if !backend(IoMode::Blocking).is_dir(&journal) {
-        return Ok(checked);
+    let mut paths = match backend(IoMode::Blocking).is_dir(&journal) {
+        true => journal_files(&journal)?,
+        false => Vec::new(),
+    };
+    if let Some(facts) = facts {
+        paths.truncate(facts.files);
     }
-    let readers = journal_files(&journal)?.into_iter().map(JournalReader::open);
-    let readers = readers.collect::<io::Result<Vec<_>>>()?;
+    let readers = paths.into_iter().map(JournalReader::open).collect::<io::Result<Vec<_>>>()?;
+    for number in 0..facts.map_or(0, |facts| facts.files) {
+        let (path, facts) = (files::path(dir, number), facts.unwrap_or_default());
+        let wrong = match readers.iter().find(|reader| reader.path == path) {
+            None => Some("the file is missing".to_owned()),
+            Some(reader) => reader.differs(&facts, number),
+        };
+        checked.problems.extend(wrong.map(|what| Problem::new(path, 0, what)));
+    }
     checked.report.files = readers.len() as u64;
     checked.report.bytes = readers.iter().map(|reader| reader.len).sum();
     let mut next = checkpoint.sequence;
@@ -293,7 +329,8 @@ fn find(
         align *= 2;
     }
     places.dedup();
-    places.extend((0..readers.len()).map(|file| (file, 0)));
+    let begin = |reader: &JournalReader| reader.header.map_or(0, |header| u64::from(header.begin));
+    places.extend(readers.iter().enumerate().map(|(file, reader)| (file, begin(reader))));
     for (file, position) in places {
         let Some(reader) = readers.get(file) else { continue };
         if let Some(entry) = reader.entry(position)?

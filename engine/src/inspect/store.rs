@@ -7,7 +7,7 @@ use super::{
 };
 use crate::io::{Io, IoMode, backend, read_file};
 use crate::journal::files;
-use crate::store::{CLEAN_FILE, DELETED, VERSION_FILE, version};
+use crate::store::{CLEAN_FILE, DELETED, VERSION_FILE, version, version::Version};
 use crate::{log_number, partition_metadata};
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
@@ -109,16 +109,18 @@ impl Shared {
             None => None,
         };
         let has_journal = io.is_dir(&dir.join(files::DIR));
+        let version = version::decode(&read_file(&*io, &dir.join(VERSION_FILE), 4096)?);
+        let facts = version.as_ref().ok().filter(|version| version.format > 2).map(|version| version.journal);
         let checked = match &checkpoint {
-            Some(checkpoint) => journal::check(dir, checkpoint, clean)?,
+            Some(checkpoint) => journal::check(dir, checkpoint, facts, clean)?,
             // Without a checkpoint nothing tells which entries count.
             None => Checked::default(),
         };
         // After the journal: what it names was there before.
-        let numbers = shared.numbers(&*io, dir)?;
+        let numbers = shared.numbers(&*io, dir, version)?;
         shared.journal = checked.report.clone();
         if let Some(checkpoint) = checkpoint {
-            shared.states(dir, &checkpoint, &checked, &numbers, has_journal)?;
+            shared.states(&*io, dir, &checkpoint, &checked, &numbers, has_journal)?;
         }
         let deleted = io.list(dir)?;
         for (number, story) in checked.logs.iter().filter(|(number, _)| !numbers.contains_key(number)) {
@@ -132,9 +134,14 @@ impl Shared {
     }
 
     /// The logs by number.
-    fn numbers(&mut self, io: &dyn Io, dir: &Path) -> io::Result<BTreeMap<u64, PathBuf>> {
+    fn numbers(
+        &mut self,
+        io: &dyn Io,
+        dir: &Path,
+        version: Result<Version, String>,
+    ) -> io::Result<BTreeMap<u64, PathBuf>> {
         let file = dir.join(VERSION_FILE);
-        let next_log = match version::decode(&read_file(io, &file, 4096)?) {
+        let next_log = match version {
             Ok(version) if version.format > 1 => Some(version.next_log),
             Ok(_) => None,
             Err(what) => {
@@ -168,6 +175,7 @@ impl Shared {
 
     fn states(
         &mut self,
+        io: &dyn Io,
         dir: &Path,
         checkpoint: &CheckpointFile,
         checked: &Checked,
@@ -184,6 +192,7 @@ impl Shared {
                 Some(path) => check_state(path, log, story, &mut report, &mut self.problems)?,
                 // Without a journal a deletion is noted nowhere.
                 None if !has_journal => {}
+                None if io.is_dir(&dir.join(format!("{DELETED}{}", log.number))) => {}
                 None => {
                     let what = format!("it has log {}, which is not there and was not deleted", log.number);
                     self.problems.push(Problem::new(dir.join(crate::checkpoint::FILE), 0, what));

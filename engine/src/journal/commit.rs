@@ -308,7 +308,11 @@ impl Committer {
             && notes.len() < 2 * NOTES_PER_ENTRY_MAX
             && let Some((ack, section)) = self.synced.pop_front()
         {
-            if ack.log.watermarks.written().1 == ack.generation {
+            if ack.log.is_deleted() {
+                // Nobody is told: whether the directory was synced is not known, and the note would come too late.
+                self.busy.remove(&ack.log.number);
+                ack.log.watermarks.wake_all();
+            } else if ack.log.watermarks.written().1 == ack.generation {
                 draft.note(&section);
                 notes.push(Waiting::Synced(ack, section));
             } else {

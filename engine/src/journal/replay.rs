@@ -6,7 +6,7 @@
 
 use super::Head;
 use super::entry::{ENTRY_HEADER_BYTES, EntryHeader, Kind, Section, sections};
-use super::files;
+use super::files::{self, Readable};
 use crate::batch::BatchHeader;
 use crate::error::OpenError;
 use crate::io::{Block, Io, IoFile, OpenMode};
@@ -44,7 +44,7 @@ pub(crate) struct Replay {
     pub(crate) next_sequence: u64,
     pub(crate) logs: BTreeMap<u64, LogStory>,
     entries: Vec<(usize, u64)>,
-    files: Vec<files::JournalFile>,
+    files: Vec<Readable>,
 }
 
 impl Replay {
@@ -53,19 +53,18 @@ impl Replay {
         Self { next_sequence, ..Self::default() }
     }
 
-    /// Reads the journal of the store in `dir` from `head` on.
+    /// Reads `files`, the journal of the store in `dir`, from `head` on.
     ///
     /// # Errors
     /// It cannot be read, or entries are missing of which later ones say that they were durable.
     pub(crate) fn read(
-        io: &dyn Io,
+        files: Vec<Readable>,
         dir: &Path,
         epoch: u64,
         head: Head,
         durable: impl Fn(u64) -> (Offset, u64),
     ) -> Result<Self, OpenError> {
         let journal = dir.join(files::DIR);
-        let files = files::open_all(io, dir).map_err(OpenError::io("read", &journal))?;
         let mut replay = Self { files, next_sequence: head.sequence, ..Self::default() };
         let mut place = (head.file, head.position);
         while let Some((found, block)) = replay.find(epoch, place).map_err(OpenError::io("read", &journal))? {
@@ -89,7 +88,7 @@ impl Replay {
 
     /// The entry that comes next: where the one before ends, or at the beginning of a file.
     fn find(&self, epoch: u64, place: (usize, u64)) -> io::Result<Option<((usize, u64), Block)>> {
-        let beginnings = (0..self.files.len()).map(|file| (file, 0)).filter(|other| *other != place);
+        let beginnings = self.beginnings().filter(|other| *other != place);
         for place in std::iter::once(place).chain(beginnings) {
             if let Some(block) = self.entry(place)?
                 && let Some((header, _)) = EntryHeader::open(block.bytes())
@@ -101,9 +100,14 @@ impl Replay {
         Ok(None)
     }
 
+    /// Where the first entry of each file lies.
+    fn beginnings(&self) -> impl Iterator<Item = (usize, u64)> {
+        self.files.iter().enumerate().map(|(number, file)| (number, file.begin))
+    }
+
     /// The blocks of what may be an entry.
     fn entry(&self, (file, position): (usize, u64)) -> io::Result<Option<Block>> {
-        let Some((file, bytes)) = self.files.get(file) else { return Ok(None) };
+        let Some(Readable { file, bytes, .. }) = self.files.get(file) else { return Ok(None) };
         let align = file.align_bytes();
         if position + align as u64 > *bytes {
             return Ok(None);
@@ -153,8 +157,8 @@ impl Replay {
     /// A torn end is what a crash leaves; a gap below what was durable is not. What may come after the gap
     /// lies in the same file, or at the beginning of another.
     fn check_gap(&self, dir: &Path, epoch: u64, gap: (usize, u64)) -> Result<(), OpenError> {
-        let mut places: Vec<_> = (0..self.files.len()).map(|file| (file, 0)).collect();
-        if let Some((file, bytes)) = self.files.get(gap.0) {
+        let mut places: Vec<_> = self.beginnings().collect();
+        if let Some(Readable { file, bytes, .. }) = self.files.get(gap.0) {
             let align = file.align_bytes() as u64;
             let mut block = Block::zeroed(GAP_PIECE_BYTES);
             let mut at = gap.1;
@@ -224,6 +228,11 @@ impl Replay {
             }
         }
         Ok(())
+    }
+
+    /// The journal's files. The entries in them were put back.
+    pub(crate) fn into_files(self) -> Vec<Readable> {
+        self.files
     }
 
     /// How many entries there were.

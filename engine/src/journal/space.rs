@@ -1,6 +1,6 @@
 //! Where in the journal's files entries go, and when a file may be used again. No I/O.
 //!
-//! A file is filled from its beginning and is free again when a checkpoint has made all its entries
+//! A file is filled from its second block on (the first is its header) and is free again when a checkpoint has made all its entries
 //! superfluous. So no block that holds acknowledged bytes is ever written to.
 
 /// The room of the journal.
@@ -55,14 +55,19 @@ impl Space {
         self.current.map_or(0, |(file, position)| self.files[file].bytes - position)
     }
 
+    /// Bytes for entries in a file of so many.
+    fn usable(&self, file: usize) -> u64 {
+        self.files[file].bytes.saturating_sub(self.align_bytes)
+    }
+
     fn reserve_bytes(&self) -> u64 {
-        let least = self.files.iter().map(|room| room.bytes).min().unwrap_or(0);
+        let least = (0..self.files.len()).map(|at| self.usable(at)).min().unwrap_or(0);
         (RESERVED_BLOCKS * self.align_bytes).min(self.padded(least / 4))
     }
 
     /// The largest entry with data that there is room for now.
     pub(crate) fn room_bytes(&self) -> u64 {
-        let free: Vec<u64> = self.free().map(|at| self.files[at].bytes).collect();
+        let free: Vec<u64> = self.free().map(|at| self.usable(at)).collect();
         match free[..] {
             [] => self.left_in_current().saturating_sub(self.reserve_bytes()),
             [one] => self.left_in_current().max(one.saturating_sub(self.reserve_bytes())),
@@ -72,13 +77,13 @@ impl Space {
 
     /// The largest entry with data that there can ever be room for.
     pub(crate) fn entry_bytes_max(&self) -> u64 {
-        let most = self.files.iter().map(|room| room.bytes).max().unwrap_or(0);
+        let most = (0..self.files.len()).map(|at| self.usable(at)).max().unwrap_or(0);
         most.saturating_sub(self.reserve_bytes())
     }
 
     /// Blocks that notes may take.
     pub(crate) fn note_blocks(&self) -> u64 {
-        let free: u64 = self.free().map(|at| self.files[at].bytes).sum();
+        let free: u64 = self.free().map(|at| self.usable(at)).sum();
         (free + self.left_in_current()) / self.align_bytes
     }
 
@@ -87,8 +92,8 @@ impl Space {
     pub(crate) fn place(&mut self, sequence: u64, bytes: u64) -> Option<Place> {
         let bytes = self.padded(bytes);
         if self.left_in_current() < bytes {
-            let next = self.free().find(|at| self.files[*at].bytes >= bytes)?;
-            self.current = Some((next, 0));
+            let next = self.free().find(|at| self.usable(*at) >= bytes)?;
+            self.current = Some((next, self.align_bytes));
         }
         let (file, position) = self.current?;
         self.files[file].last = Some(sequence);
@@ -134,19 +139,19 @@ mod tests {
 
     fn space(files: usize) -> Space {
         let mut space = Space::new(512);
-        (0..files).for_each(|_| space.add_file(8192));
+        (0..files).for_each(|_| space.add_file(512 + 8192));
         space
     }
 
     #[test]
     fn entries_follow_one_another_and_go_on_in_a_free_file() {
         let mut space = space(2);
-        assert_eq!(space.place(0, 5000), Some(Place { file: 0, position: 0 }));
-        assert_eq!(space.place(1, 1000), Some(Place { file: 0, position: 5120 }));
-        assert_eq!(space.place(2, 3000), Some(Place { file: 1, position: 0 }));
+        assert_eq!(space.place(0, 5000), Some(Place { file: 0, position: 512 }));
+        assert_eq!(space.place(1, 1000), Some(Place { file: 0, position: 5632 }));
+        assert_eq!(space.place(2, 3000), Some(Place { file: 1, position: 512 }));
         assert_eq!(space.place(3, 6000), None, "no file is free");
         space.free_before(2);
-        assert_eq!(space.place(3, 6000), Some(Place { file: 0, position: 0 }));
+        assert_eq!(space.place(3, 6000), Some(Place { file: 0, position: 512 }));
     }
 
     #[test]
@@ -158,7 +163,7 @@ mod tests {
         assert_eq!(space.room_bytes(), 0);
         assert_eq!(space.place(2, 1), None);
         space.free_before(1);
-        assert_eq!(space.place(2, 1), Some(Place { file: 0, position: 0 }));
+        assert_eq!(space.place(2, 1), Some(Place { file: 0, position: 512 }));
     }
 
     #[test]

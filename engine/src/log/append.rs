@@ -118,10 +118,9 @@ impl Log {
         }
         for header in headers.iter() {
             self.index(appender, &segment, header, extent.size_bytes);
-            extent.size_bytes += header.size_bytes as u64;
+            extent.add(header, extent.size_bytes);
             appender.producers.appended(header);
         }
-        extent.end = next;
         extent.max_timestamp = appender.indexer.max_timestamp();
         segment.extend(extent);
         appender.next_offset = next;

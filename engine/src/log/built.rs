@@ -5,7 +5,7 @@ use crate::epochs::Epochs;
 use crate::index::IndexEntries;
 use crate::producers::Producers;
 use crate::scan::Scanner;
-use crate::segment::Indexer;
+use crate::segment::{Extent, Indexer};
 
 impl Log {
     /// Compares indexes, extents, epochs and producers with those built from the batches.
@@ -24,23 +24,25 @@ impl Log {
             }
             let mut indexer = Indexer::new(segment.base, config.index_interval_bytes);
             let mut entries = IndexEntries::default();
-            let mut end = segment.base;
+            let mut built = Extent::empty(segment.base);
             let mut scan = Scanner::checked(&*segment.file, 0, extent.size_bytes);
             while let Some(step) = scan.step().map_err(|err| format!("{name}: {err}"))? {
                 let (position, header) =
                     step.map_err(|damage| format!("{name} at {}: {}", damage.position, damage.reason))?;
-                if header.base_offset != end {
-                    return Err(format!("{name} at {position}: offset {} after {end}", header.base_offset));
+                if header.base_offset != built.end {
+                    let (offset, end) = (header.base_offset, built.end);
+                    return Err(format!("{name} at {position}: offset {offset} after {end}"));
                 }
-                end = header.end_offset();
+                built.add(&header, position);
                 let (offset, time) = indexer.batch(&header, position);
                 entries.offsets.extend(offset);
                 entries.times.extend(time);
                 epochs.assign(header.leader_epoch, header.base_offset);
                 producers.appended(&header);
             }
-            if end != extent.end || indexer.max_timestamp() != extent.max_timestamp {
-                return Err(format!("{name} ends at {end}, known is {extent:?}"));
+            built.max_timestamp = indexer.max_timestamp();
+            if built != extent {
+                return Err(format!("{name} is {built:?}, known is {extent:?}"));
             }
             if at + 1 < segments.len() {
                 entries.times.extend(indexer.time());

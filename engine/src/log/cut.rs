@@ -201,18 +201,21 @@ impl Log {
 /// The segment ends here now: its extent and its indexes as its batches tell them.
 fn cut_segment(segment: &Segment, end: Position, interval_bytes: u64) -> std::io::Result<Indexer> {
     let mut indexer = Indexer::new(segment.base, interval_bytes);
+    let mut extent = Extent::empty(segment.base);
     let mut entries = crate::index::IndexEntries::default();
     let mut scan = Scanner::headers(&*segment.file, 0, end.bytes);
     while let Some(Ok((position, header))) = scan.step()? {
         let (offset, time) = indexer.batch(&header, position);
         entries.offsets.extend(offset);
         entries.times.extend(time);
+        extent.add(&header, position);
     }
     if let Err(err) = segment.index.repair(&entries) {
         tracing::warn!(segment = %segment.path.display(), "its index was not rebuilt: {err}");
     }
     segment.index_synced.store(false, Ordering::Relaxed);
-    segment.extend(Extent { size_bytes: end.bytes, end: end.offset, max_timestamp: indexer.max_timestamp() });
+    extent.max_timestamp = indexer.max_timestamp();
+    segment.extend(Extent { size_bytes: end.bytes, end: end.offset, ..extent });
     Ok(indexer)
 }
 

@@ -1,7 +1,7 @@
 //! A log's files, one by one: adopting a segment that is known, cutting damage, setting bytes aside.
 
-use super::{LogConfig, SegmentState};
-use crate::batch::BatchError;
+use super::{LogConfig, LogState, SegmentState};
+use crate::batch::{BatchError, BatchHeader, HEADER_BYTES};
 use crate::index::{IndexEntries, SegmentIndex};
 use crate::io::{Io, IoFile, OpenMode};
 use crate::offset::Offset;
@@ -18,7 +18,16 @@ const COPY_BYTES: usize = 1 << 20;
 /// What a copy of a segment is called until it takes its place.
 pub(super) const RENEWED: &str = "log.renewed";
 
-/// A segment of which a checkpoint knows all, or all up to its own end. Nothing if the file is shorter.
+/// What a segment that a checkpoint knows turned out to be.
+pub(super) enum Adopted {
+    Known(Segment),
+    /// The files disagree: they are to be looked at.
+    Unknown,
+    /// Another log's, or of another time: its first batch is not the one that was there.
+    Foreign(String),
+}
+
+/// A segment of which a checkpoint knows all, or all up to its own end.
 pub(super) fn adopt_segment(
     io: &Arc<dyn Io>,
     dir: &Path,
@@ -26,13 +35,16 @@ pub(super) fn adopt_segment(
     known: &SegmentState,
     sealed: bool,
     clean: bool,
-) -> io::Result<Option<Segment>> {
+) -> io::Result<Adopted> {
     let stem = stem(dir, known.base);
     let path = stem.with_extension("log");
     let file = io.open(&path, OpenMode::Existing)?;
     let size_bytes = file.len()?;
     if size_bytes < known.bytes || (sealed && size_bytes > known.bytes) {
-        return Ok(None);
+        return Ok(Adopted::Unknown);
+    }
+    if let Some(reason) = foreign(&*file, known)? {
+        return Ok(Adopted::Foreign(reason));
     }
     let index = SegmentIndex::open(io, &stem, config.index_bytes_max)?;
     let holds = index.resume(known.index)?;
@@ -41,7 +53,7 @@ pub(super) fn adopt_segment(
         let mut entries = IndexEntries::default();
         let mut scan = Scanner::headers(&*file, 0, known.bytes);
         while let Some(step) = scan.step()? {
-            let Ok((position, header)) = step else { return Ok(None) };
+            let Ok((position, header)) = step else { return Ok(Adopted::Unknown) };
             let (offset, time) = indexer.batch(&header, position);
             entries.offsets.extend(offset);
             entries.times.extend(time);
@@ -54,12 +66,53 @@ pub(super) fn adopt_segment(
     }
     // What a crash left after the last entry that is known is no entry.
     index.trim()?;
-    let SegmentState { end, bytes, max_timestamp, .. } = *known;
-    let segment =
-        Segment::with(known.base, path, file, index, Extent { size_bytes: bytes, end, max_timestamp });
+    let SegmentState { end, bytes, max_timestamp, first_crc, .. } = *known;
+    let extent = Extent { size_bytes: bytes, end, max_timestamp, first_crc };
+    let segment = Segment::with(known.base, path, file, index, extent);
     // A clean stop syncs all indexes; what a crash left was read from the page cache.
     segment.index_synced.store(clean && holds && sealed, Ordering::Relaxed);
-    Ok(Some(segment))
+    Ok(Adopted::Known(segment))
+}
+
+/// How the file's first batch is not the one that a checkpoint knows.
+fn foreign(file: &dyn IoFile, known: &SegmentState) -> io::Result<Option<String>> {
+    let Some(crc) = known.first_crc else { return Ok(None) };
+    let mut first = [0; HEADER_BYTES];
+    let read = file.read_at(&mut first, 0)?;
+    Ok(match BatchHeader::parse(&first[..read]) {
+        Ok(header) if header.crc == crc && header.base_offset == known.base => None,
+        Ok(header) => Some(format!(
+            "it begins with a batch of offset {} and CRC {:08x}, and did with one of CRC {crc:08x}: it is of another log or time",
+            header.base_offset, header.crc
+        )),
+        Err(reason) => Some(format!("it does not begin with a batch: {reason}")),
+    })
+}
+
+/// Whether a log's files are those that a checkpoint knows, at least as long as it says. `first` is the base of
+/// the first segment now, and `cut` where the log was cut since.
+pub(crate) fn is_intact(
+    io: &dyn Io,
+    dir: &Path,
+    state: &LogState,
+    first: Option<Offset>,
+    cut: Option<Offset>,
+) -> io::Result<bool> {
+    for known in &state.segments {
+        let removed = first.is_some_and(|first| known.base < first);
+        if removed || cut.is_some_and(|cut| cut < known.end) {
+            continue;
+        }
+        let file = match io.open(&stem(dir, known.base).with_extension("log"), OpenMode::ReadOnly) {
+            Ok(file) => file,
+            Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(err) => return Err(err),
+        };
+        if file.len()? < known.bytes || foreign(&*file, known)?.is_some() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Zeros and a batch cut short at the end are what a crash leaves; anything else may be worth a look by a

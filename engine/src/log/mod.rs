@@ -5,6 +5,7 @@ mod append;
 mod built;
 mod cut;
 mod files;
+mod made;
 mod open;
 mod prove;
 mod read;
@@ -12,7 +13,7 @@ mod state;
 mod wait;
 
 pub use append::Appended;
-pub(crate) use files::segment_base;
+pub(crate) use files::{is_intact, segment_base};
 pub(crate) use open::{Known, LogFiles, Quarantine};
 pub(crate) use prove::prove;
 pub use read::{ReadBound, Slice};
@@ -20,12 +21,13 @@ pub(crate) use state::{LogState, SegmentState};
 pub use wait::{Completion, WaitError};
 
 use crate::epochs::Epochs;
-use crate::error::StoreFailed;
+use crate::error::{RaiseEpochError, StoreFailed};
 use crate::io::Io;
 use crate::journal::Journal;
 use crate::offset::{LeaderEpoch, Offset};
 use crate::producers::{ActiveProducer, Producers};
 use crate::segment::{Indexer, Segment};
+use crate::store::StoreFile;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Event, Listener};
 use crate::sync::{Mutex, MutexGuard, RwLock};
@@ -83,6 +85,7 @@ pub struct Log {
     pub(crate) dir: PathBuf,
     pub(crate) io: Arc<dyn Io>,
     pub(crate) journal: Arc<Journal>,
+    store_file: Arc<StoreFile>,
     pub(crate) watermarks: Watermarks,
     config: RwLock<LogConfig>,
     segments: RwLock<Arc<Vec<Arc<Segment>>>>,
@@ -168,9 +171,21 @@ impl Log {
     }
 
     /// Raises the epoch that batches carry from now on. A lower one is ignored: epochs never fall.
-    pub fn raise_leader_epoch(&self, epoch: LeaderEpoch) {
+    /// When it returns, it is durable that the epoch was given out: should a crash take its batches, the next
+    /// start gives out a higher one.
+    ///
+    /// # Errors
+    /// The store failed, or cannot keep the epoch, which is not raised then.
+    pub fn raise_leader_epoch(&self, epoch: LeaderEpoch) -> Result<(), RaiseEpochError> {
+        if let Some(failed) = self.failure() {
+            return Err(failed.into());
+        }
+        self.store_file
+            .change(|version| version.epoch_ceiling = version.epoch_ceiling.max(epoch))
+            .map_err(|source| RaiseEpochError::Io { epoch, source })?;
         let mut appender = self.lock_appender();
         appender.leader_epoch = appender.leader_epoch.max(epoch);
+        Ok(())
     }
 
     /// The latest epoch that is not after `asked`, and where it ends: at the first batch of a later one, or at

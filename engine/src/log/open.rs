@@ -2,21 +2,18 @@
 //! producers and epochs are built from it, indexes are made anew, a torn tail is cut. What had become
 //! durable and is damaged puts the log into quarantine.
 
-use super::files::{RENEWED, adopt_segment, cut_damage, remove_segment, segment_base, unused};
-use super::{Appender, Log, LogConfig, LogId, LogState, SegmentState};
+use super::files::{Adopted, RENEWED, adopt_segment, cut_damage, remove_segment, segment_base, unused};
+use super::{LogConfig, LogState};
 use crate::batch::BatchError;
 use crate::epochs::{self, Epochs};
 use crate::error::{AppendError, CutError, OpenError};
 use crate::index::{IndexEntries, SegmentIndex};
 use crate::io::{Io, OpenMode, read_file};
-use crate::journal::Journal;
 use crate::offset::{LeaderEpoch, Offset};
 use crate::producers::Producers;
 use crate::scan::{Damage, Scanner};
 use crate::segment::{Extent, Indexer, Segment, stem};
-use crate::sync::atomic::AtomicBool;
-use crate::sync::{Mutex, RwLock};
-use crate::watermark::{Position, Watermarks};
+use crate::watermark::Position;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -64,13 +61,17 @@ impl Quarantine {
 pub(crate) struct LogFiles {
     pub(super) dir: PathBuf,
     pub(super) segments: Vec<Arc<Segment>>,
-    start: Offset,
-    end: Offset,
-    epochs: Epochs,
-    producers: Producers,
-    indexer: Indexer,
-    cut_sequence: u64,
+    pub(super) start: Offset,
+    pub(super) end: Offset,
+    pub(super) epochs: Epochs,
+    pub(super) producers: Producers,
+    pub(super) indexer: Indexer,
+    /// The least that new batches carry, as far as the checkpoint knows.
+    pub(super) leader_epoch: LeaderEpoch,
+    pub(super) cut_sequence: u64,
     cut: bool,
+    /// As the checkpoint has it, where a segment is not the one that it knows.
+    pub(super) foreign: Option<LogState>,
     /// Up to here a checkpoint proved that everything is on the medium.
     pub(super) proven: Position,
     pub(super) quarantine: Option<Quarantine>,
@@ -102,8 +103,10 @@ impl LogFiles {
             epochs: Epochs::default(),
             producers: Producers::new(config.producers_max),
             indexer: Indexer::new(Offset::ZERO, config.index_interval_bytes),
+            leader_epoch: LeaderEpoch::default(),
             cut_sequence: 0,
             cut: false,
+            foreign: None,
             proven: Position::default(),
             quarantine: None,
         }
@@ -152,11 +155,18 @@ impl LogFiles {
         if let Some((start, _)) = known.start {
             log.start = log.start.max(start);
         }
+        if let Some(foreign) = &mut log.foreign {
+            // What the journal tells since is not told again.
+            (foreign.start, foreign.durable) = (log.start, known.durable);
+            foreign.cut_sequence = known.cut_sequence;
+        }
         if let Some(first) = log.segments.first() {
             log.epochs.start_at(first.base);
         }
         let have = log.segments.len();
-        log.scan_rest(io, config, known, &bases[have.saturating_sub(1).min(bases.len())..])?;
+        if log.quarantine.is_none() {
+            log.scan_rest(io, config, known, &bases[have.saturating_sub(1).min(bases.len())..])?;
+        }
         if log.end < known.durable && log.quarantine.is_none() {
             let file = log.segments.last().map_or(log.dir.clone(), |segment| segment.path.clone());
             let position = log.segments.last().map_or(0, |segment| segment.extent().size_bytes);
@@ -194,13 +204,22 @@ impl LogFiles {
         let last = state.segments.last();
         for segment in state.segments.iter().filter(|segment| segment.base >= first) {
             let sealed = last.is_some_and(|last| last.base != segment.base);
-            let Some(opened) = adopt_segment(io, dir, config, segment, sealed, clean)? else {
-                return Ok(None);
-            };
-            log.segments.push(Arc::new(opened));
+            match adopt_segment(io, dir, config, segment, sealed, clean)? {
+                Adopted::Known(opened) => log.segments.push(Arc::new(opened)),
+                Adopted::Unknown => return Ok(None),
+                Adopted::Foreign(reason) => {
+                    let file = stem(dir, segment.base).with_extension("log");
+                    log.quarantine(Quarantine { file, position: 0, reason, durable: state.durable });
+                    // What is kept of it stays as it is, until the file is what it was, or the log is deleted.
+                    log.foreign = Some(state.clone());
+                    (log.start, log.end) = (state.start, segment.base);
+                    return Ok(Some(log));
+                }
+            }
         }
         (log.start, log.end, log.proven) = (state.start, state.end.offset, state.end);
         log.epochs = state.epochs.clone();
+        log.leader_epoch = state.leader_epoch;
         log.producers.restore(&state.producers);
         log.indexer = Indexer::restored(
             last.map_or(state.end.offset, |last| last.base),
@@ -302,8 +321,7 @@ impl LogFiles {
             self.segments.push(Arc::clone(segment));
             return Ok(None);
         }
-        let extent =
-            begun.as_ref().map_or(Extent { size_bytes: 0, end: base, max_timestamp: None }, |one| one.0);
+        let extent = begun.as_ref().map_or(Extent::empty(base), |one| one.0);
         let indexer = match &begun {
             Some(_) => self.indexer.clone(),
             None => Indexer::new(base, config.index_interval_bytes),
@@ -381,8 +399,7 @@ impl LogFiles {
             entries.times.extend(time);
             self.epochs.assign(header.leader_epoch, header.base_offset);
             self.producers.appended(&header);
-            extent.size_bytes = position + header.size_bytes as u64;
-            extent.end = header.end_offset();
+            extent.add(&header, position);
         }
         extent.max_timestamp = indexer.max_timestamp();
         Ok(Scanned { extent, entries, indexer, stop })
@@ -410,67 +427,5 @@ impl LogFiles {
             return Ok(());
         }
         self.epochs.save(&**io, &self.dir)
-    }
-
-    fn end_position(&self) -> Position {
-        let last = self.segments.last();
-        let (segment, bytes) = last.map_or((self.end, 0), |last| (last.base, last.extent().size_bytes));
-        Position { offset: self.end, segment, bytes }
-    }
-
-    /// For a checkpoint.
-    pub(crate) fn state(&self, number: u64) -> LogState {
-        LogState {
-            number,
-            start: self.start,
-            end: self.end_position(),
-            durable: self.quarantine.as_ref().map_or(self.end, |damage| damage.durable),
-            cut_sequence: self.cut_sequence,
-            epochs: self.epochs.clone(),
-            indexer: self.indexer.state(),
-            segments: self.segments.iter().map(|segment| SegmentState::of(segment)).collect(),
-            producers: self.producers.states(),
-        }
-    }
-
-    /// The log, ready for use.
-    pub(crate) fn into_log(
-        self,
-        (name, number, id): (String, u64, LogId),
-        config: LogConfig,
-        leader_epoch: LeaderEpoch,
-        io: Arc<dyn Io>,
-        journal: Arc<Journal>,
-    ) -> Log {
-        let leader_epoch = self.epochs.latest().map_or(leader_epoch, |latest| latest.max(leader_epoch));
-        let end = self.end_position();
-        Log {
-            name,
-            id,
-            number,
-            dir: self.dir,
-            io,
-            journal,
-            watermarks: Watermarks::recovered(self.start, end),
-            config: RwLock::new(config),
-            segments: RwLock::new(Arc::new(self.segments)),
-            appender: Mutex::new(Appender {
-                next_offset: self.end,
-                leader_epoch,
-                epochs: self.epochs,
-                producers: self.producers,
-                indexer: self.indexer,
-                cut_sequence: self.cut_sequence,
-            }),
-            queued: AtomicBool::new(false),
-            syncing: AtomicBool::new(false),
-            sync_wanted: AtomicBool::new(false),
-            sync_ended: crate::sync::Event::new(),
-            reading: Mutex::new(()),
-            dir_changed: AtomicBool::new(false),
-            checkpointed: Mutex::new(None),
-            quarantine: self.quarantine,
-            deleted: AtomicBool::new(false),
-        }
     }
 }

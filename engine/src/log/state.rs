@@ -3,7 +3,7 @@
 use super::Log;
 use crate::epochs::Epochs;
 use crate::index::IndexState;
-use crate::offset::Offset;
+use crate::offset::{LeaderEpoch, Offset};
 use crate::producers::ProducerState;
 use crate::segment::{IndexerState, MaxTimestamp, Segment};
 use crate::watermark::Position;
@@ -13,11 +13,15 @@ use std::sync::{Arc, PoisonError};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct LogState {
     pub(crate) number: u64,
+    /// That of its directory; empty in a checkpoint of a store of format 2.
+    pub(crate) name: String,
     pub(crate) start: Offset,
     /// Where the state is of. Everything before is on the medium once the checkpoint counts.
     pub(crate) end: Position,
     /// What must be there: beyond `end` only in a log whose damage was found and not mended.
     pub(crate) durable: Offset,
+    /// What its next batch would have carried.
+    pub(crate) leader_epoch: LeaderEpoch,
     /// Cuts that the journal tells of up to this entry are in the state.
     pub(crate) cut_sequence: u64,
     pub(crate) epochs: Epochs,
@@ -33,6 +37,8 @@ pub(crate) struct SegmentState {
     pub(crate) end: Offset,
     pub(crate) bytes: u64,
     pub(crate) max_timestamp: Option<MaxTimestamp>,
+    /// Of the first batch; none if there is no batch, or it was not kept.
+    pub(crate) first_crc: Option<u32>,
     pub(crate) index: IndexState,
 }
 
@@ -44,6 +50,7 @@ impl SegmentState {
             end: extent.end,
             bytes: extent.size_bytes,
             max_timestamp: extent.max_timestamp,
+            first_crc: extent.first_crc,
             index: segment.index.state(),
         }
     }
@@ -58,10 +65,17 @@ impl Log {
         let start = self.progress().start;
         let known = self.checkpointed.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let segments = self.segment_list();
+        if self.quarantine.is_some()
+            && let Some(known) = &known
+        {
+            // Nothing changes in it, and what it must have is what it had.
+            return (Arc::clone(known), false, generation);
+        }
         if let Some(known) = known.filter(|known| {
             known.end.offset == end.offset
                 && known.start == start
                 && known.cut_sequence == appender.cut_sequence
+                && known.leader_epoch == appender.leader_epoch
                 && known.segments.len() == segments.len()
         }) {
             return (known, false, generation);
@@ -69,9 +83,11 @@ impl Log {
         let durable = self.quarantine.as_ref().map_or(end.offset, |damage| damage.durable);
         let state = LogState {
             number: self.number,
+            name: self.name.clone(),
             start,
             end,
             durable,
+            leader_epoch: appender.leader_epoch,
             cut_sequence: appender.cut_sequence,
             epochs: appender.epochs.clone(),
             indexer: appender.indexer.state(),

@@ -1,35 +1,29 @@
 //! Opening a store: the checkpoint is read, after a crash the journal is put back, then the logs are
 //! opened, and what they hold is proven to be on the medium and said in a new checkpoint.
 
-use super::version::{self, Version};
-use super::{CLEAN_FILE, CREATING, DELETED, LOCK_FILE, NUMBERS_RESERVED, StoreConfig};
+use super::logs::{find_logs, refuse_lost};
+use super::version::{self, JournalFacts, Version};
+use super::{CLEAN_FILE, DELETED, LOCK_FILE, NUMBERS_RESERVED, StoreConfig};
 use crate::checkpoint::{self, Checkpoint};
 use crate::error::OpenError;
 use crate::io::{Io, Locked, read_file};
 use crate::journal::replay::{LogStory, Replay};
 use crate::journal::{Head, files};
-use crate::log::{Known, LogFiles, LogId, LogState, prove};
+use crate::log::{Known, LogFiles, LogId, LogState, is_intact, prove};
 use crate::offset::{LeaderEpoch, Offset};
-use crate::{log_number, partition_metadata};
 use std::collections::HashMap;
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::io::{self, ErrorKind};
+use std::path::Path;
 use std::sync::Arc;
-
-/// Log numbers that are not given out yet.
-#[derive(Debug)]
-pub(super) struct Numbers {
-    pub(super) next: u64,
-    /// Up to here they are durably taken.
-    pub(super) reserved: u64,
-}
 
 /// A store that is ready for its threads.
 pub(super) struct Opened {
     pub(super) lock: Box<dyn Locked>,
     pub(super) clean: bool,
-    pub(super) epoch_floor: LeaderEpoch,
-    pub(super) numbers: Numbers,
+    /// As it is in the store's file.
+    pub(super) version: Version,
+    /// The next log's.
+    pub(super) next_number: u64,
     /// The journal's.
     pub(super) epoch: u64,
     pub(super) next_sequence: u64,
@@ -84,25 +78,38 @@ pub(super) fn open(dir: &Path, config: &StoreConfig, io: &Arc<dyn Io>) -> Result
     }
     let checkpoint = read_checkpoint(io_dyn, dir, clean)?;
     let none_known = checkpoint.is_none();
-    if none_known && !clean && version.format > 1 && io.is_dir(&dir.join(files::DIR)) {
+    let may_be_none = match version.format {
+        1 => true,
+        2 => !io.is_dir(&dir.join(files::DIR)),
+        _ => !version.started,
+    };
+    if none_known && !clean && !may_be_none {
         let reason = "it is gone, and only it tells what of the journal is needed".to_owned();
         return Err(OpenError::Damaged { file: dir.join(checkpoint::FILE), position: 0, reason });
     }
     let checkpoint = checkpoint.unwrap_or_default();
-    if none_known && clean && io.is_dir(&dir.join(files::DIR)) {
+    let mut journal = open_journal(io_dyn, dir, &version, clean)?;
+    if none_known && clean {
         // Nothing in it is needed, and what epoch it has is not known.
-        let journal = dir.join(files::DIR);
-        io.remove_dir(&journal)
-            .and_then(|()| io.sync_dir(dir))
-            .map_err(OpenError::io("removed", &journal))?;
+        drop(journal.take());
+        if version.journal.files > 0 {
+            version.journal = JournalFacts::default();
+            version::write(io_dyn, dir, &version).map_err(OpenError::io("written", &version_file))?;
+        }
+        files::remove_unused(io_dyn, dir, &JournalFacts::default())
+            .map_err(OpenError::io("removed", dir.join(files::DIR)))?;
     }
-    let mut next_log = version.next_log;
-    let mut dirs = list_logs(io_dyn, dir, names, &mut next_log)?;
-    let replay = if clean {
-        Replay::nothing(checkpoint.head.sequence)
+    let mut next_number = version.next_log;
+    let (mut dirs, deleted) = find_logs(io_dyn, dir, names, &mut next_number, &checkpoint)?;
+    let (replay, readable) = if clean {
+        (Replay::nothing(checkpoint.head.sequence), journal)
     } else {
-        put_back(io_dyn, dir, &checkpoint, &mut dirs)?
+        let replay = put_back(io_dyn, dir, journal.unwrap_or_default(), &checkpoint, &mut dirs)?;
+        (replay, None)
     };
+    if version.format > 2 {
+        refuse_lost(dir, &dirs, &deleted, &checkpoint, &replay)?;
+    }
     let mut found = Vec::with_capacity(dirs.len());
     for (name, id, number) in dirs {
         let mut known = known(&checkpoint, replay.logs.get(&number), number, clean);
@@ -112,46 +119,89 @@ pub(super) fn open(dir: &Path, config: &StoreConfig, io: &Arc<dyn Io>) -> Result
     }
     // What was cut from a log gives its offsets out again, however the last stop was.
     let clean = clean && !found.iter().any(|(.., files)| files.was_cut());
-    let mut epoch_floor = version.epoch_floor;
+    let latest = found.iter().filter_map(|(.., files)| files.latest_epoch()).max().unwrap_or_default();
+    version.epoch_ceiling = version.epoch_ceiling.max(version.epoch_floor).max(latest);
     if !clean {
-        let latest = found.iter().filter_map(|(.., files)| files.latest_epoch()).max();
-        epoch_floor = LeaderEpoch(latest.unwrap_or_default().max(epoch_floor).0.saturating_add(1));
+        version.epoch_floor = LeaderEpoch(version.epoch_ceiling.0.saturating_add(1));
+        version.epoch_ceiling = version.epoch_floor;
         let mut queue = io.sync_queue(config.sync_depth.max(1)).map_err(OpenError::io("synced", dir))?;
         prove(io_dyn, &mut *queue, found.iter_mut().map(|(.., files)| files))?;
     }
-    let numbers = Numbers { next: next_log, reserved: next_log + NUMBERS_RESERVED };
-    let write_version = || {
-        let written = version::write(io_dyn, dir, epoch_floor, numbers.reserved);
-        written.map_err(OpenError::io("written", &version_file))
-    };
+    version.next_log = next_number + NUMBERS_RESERVED;
     if is_new {
         // What makes the directory a store comes first: without it nobody would know the rest.
-        write_version()?;
+        version::write(io_dyn, dir, &version).map_err(OpenError::io("written", &version_file))?;
     }
     let mut logs = Vec::with_capacity(found.len());
     for (name, id, number, files) in found {
-        let state = Arc::new(files.state(number));
+        let state = Arc::new(files.state(&name, number, version.epoch_floor));
         logs.push(FoundLog { name, number, id, files, state });
     }
     // What is in the journal now is in the logs, on the medium. Nothing of an epoch that ended counts ever
     // again: a crash leaves entries beyond a gap, and a clean stop entries that were under way.
     let epoch = next_epoch(checkpoint.epoch, io.random());
-    let head = Head { sequence: replay.next_sequence, file: 0, position: 0 };
+    let next_sequence = replay.next_sequence;
+    let head = Head { sequence: next_sequence, file: 0, position: 0 };
     let states = logs.iter().map(|log| &*log.state);
     Checkpoint::write(io_dyn, dir, epoch, head, states)
         .map_err(OpenError::io("written", dir.join(checkpoint::FILE)))?;
-    if !is_new {
-        // After the checkpoint: a store of this format that has none is damaged.
-        write_version()?;
-    }
+    // After the checkpoint: a store that was started and has none is damaged, and without it the journal's
+    // files are needed.
+    let files = usable(readable.unwrap_or_else(|| replay.into_files()), config, &mut version);
+    (version.format, version.started) = (version::FORMAT, true);
+    version::write(io_dyn, dir, &version).map_err(OpenError::io("written", &version_file))?;
     if marked && !is_new {
         // Durable before anything is appended: the next start must know.
         let marker = dir.join(CLEAN_FILE);
         io.remove(&marker).and_then(|()| io.sync_dir(dir)).map_err(OpenError::io("removed", &marker))?;
     }
-    let files = open_journal(io_dyn, dir, config)?;
-    let next_sequence = replay.next_sequence;
-    Ok(Opened { lock, clean, epoch_floor, numbers, epoch, next_sequence, files, logs })
+    files::remove_unused(io_dyn, dir, &version.journal)
+        .map_err(OpenError::io("removed", dir.join(files::DIR)))?;
+    for gone in deleted.iter().map(|number| dir.join(format!("{DELETED}{number}"))) {
+        io.remove_dir(&gone).map_err(OpenError::io("removed", &gone))?;
+    }
+    Ok(Opened { lock, clean, version, next_number, epoch, next_sequence, files, logs })
+}
+
+/// The journal's files, if it has those that it should have. After a clean stop none of them is needed.
+fn open_journal(
+    io: &dyn Io,
+    dir: &Path,
+    version: &Version,
+    clean: bool,
+) -> Result<Option<Vec<files::Readable>>, OpenError> {
+    if version.format < 3 {
+        let found = files::open_uncounted(io, dir).map_err(OpenError::io("read", dir.join(files::DIR)))?;
+        return Ok(Some(found));
+    }
+    match files::open(io, dir, &version.journal) {
+        Ok(found) => Ok(Some(found)),
+        Err(err @ (OpenError::Damaged { .. } | OpenError::Version { .. })) if clean => {
+            tracing::error!(store = %dir.display(),
+                "{err}: but the store was stopped cleanly, so the journal is made anew");
+            Ok(None)
+        }
+        Err(err) => Err(err),
+    }
+}
+
+/// The journal's files that go on being used, all of which are free now: all or none.
+fn usable(
+    found: Vec<files::Readable>,
+    config: &StoreConfig,
+    version: &mut Version,
+) -> Vec<files::JournalFile> {
+    let facts = &mut version.journal;
+    let fits = version.format > 2
+        && found.len() == facts.files
+        && facts.files <= config.journal_files_max
+        && facts.file_bytes == config.journal_file_bytes;
+    if !fits {
+        // Damaged, of an older format, or of another configuration. Nothing in them is needed.
+        *facts = JournalFacts::default();
+        return Vec::new();
+    }
+    found.into_iter().map(|one| (one.file, one.bytes)).collect()
 }
 
 /// Higher than the last, and not to be guessed: records that clients send lie in the journal's files, and what
@@ -177,60 +227,11 @@ fn read_checkpoint(io: &dyn Io, dir: &Path, clean: bool) -> Result<Option<Checkp
     }
 }
 
-/// The logs: name, id and number of each. What a crash left half made or half removed goes.
-fn list_logs(
-    io: &dyn Io,
-    dir: &Path,
-    names: Vec<String>,
-    next_log: &mut u64,
-) -> Result<Vec<(String, LogId, u64)>, OpenError> {
-    let mut found = Vec::new();
-    let is_left = |name: &String| name.starts_with(CREATING) || name.starts_with(DELETED);
-    if names.iter().any(is_left) {
-        // A log whose new name a crash takes back must not come back in part.
-        io.sync_dir(dir).map_err(OpenError::io("synced", dir))?;
-    }
-    for name in names {
-        let path = dir.join(&name);
-        if is_left(&name) {
-            io.remove_dir(&path).map_err(OpenError::io("removed", &path))?;
-        } else if io.exists(&path.join(partition_metadata::FILE)) {
-            let id = partition_metadata::read(io, &path)
-                .map_err(OpenError::io("read", path.join(partition_metadata::FILE)))?;
-            let number = log_number::read(io, &path).map_err(OpenError::io("read", &path))?;
-            found.push((name, id, number));
-        }
-    }
-    let mut names: HashMap<u64, &str> = HashMap::new();
-    for (name, _, number) in &found {
-        if let Some(other) = number.and_then(|number| names.insert(number, name)) {
-            let reason = format!("it has the number of {other}: one is a copy of the other and must go");
-            return Err(OpenError::Version { file: dir.join(name).join(log_number::FILE), reason });
-        }
-    }
-    let numbered = found.iter().filter_map(|(.., number)| *number).max();
-    *next_log = (*next_log).max(numbered.map_or(0, |number| number + 1));
-    let mut logs = Vec::with_capacity(found.len());
-    for (name, id, number) in found {
-        let number = match number {
-            Some(number) => number,
-            None => {
-                // Of a version that had no journal.
-                let path = dir.join(&name);
-                log_number::write(io, &path, *next_log).map_err(OpenError::io("numbered", &path))?;
-                *next_log += 1;
-                *next_log - 1
-            }
-        };
-        logs.push((name, id, number));
-    }
-    Ok(logs)
-}
-
 /// Replays the journal into the logs' segments, and finishes deletions.
 fn put_back(
     io: &dyn Io,
     dir: &Path,
+    files: Vec<files::Readable>,
     checkpoint: &Checkpoint,
     dirs: &mut Vec<(String, LogId, u64)>,
 ) -> Result<Replay, OpenError> {
@@ -238,7 +239,7 @@ fn put_back(
         let state = checkpoint.logs.get(&number);
         state.map_or((Offset::ZERO, 0), |state| (state.durable, state.cut_sequence))
     };
-    let replay = Replay::read(io, dir, checkpoint.epoch, checkpoint.head, durable)?;
+    let replay = Replay::read(files, dir, checkpoint.epoch, checkpoint.head, durable)?;
     let is_deleted = |number: &u64| replay.logs.get(number).is_some_and(|story| story.deleted);
     for (name, _, number) in dirs.iter().filter(|(.., number)| is_deleted(number)) {
         // All of it at once, durably: a part of a log is nothing that the next start would understand.
@@ -249,16 +250,31 @@ fn put_back(
             .map_err(OpenError::io("removed", &path))?;
     }
     dirs.retain(|(.., number)| !is_deleted(number));
-    let paths: HashMap<u64, PathBuf> =
-        dirs.iter().map(|(name, _, number)| (*number, dir.join(name))).collect();
-    for number in replay.logs.keys().chain(checkpoint.logs.keys()) {
-        if !paths.contains_key(number) && !is_deleted(number) {
-            tracing::error!(store = %dir.display(), number, "the directory of a log is gone, and nobody deleted it");
+    let mut paths = HashMap::with_capacity(dirs.len());
+    for (name, _, number) in dirs.iter() {
+        let path = dir.join(name);
+        if is_ready(io, &path, checkpoint, &replay, *number).map_err(OpenError::io("read", &path))? {
+            paths.insert(*number, path);
         }
     }
     replay.restore(io, &paths)?;
     tracing::info!(store = %dir.display(), entries = replay.len(), "the journal was put back");
     Ok(replay)
+}
+
+/// Whether the journal's data goes on where the files of a log end. Beyond the end of one that is shorter than the
+/// checkpoint says it would only hide the hole; opened as it is, the log is put into quarantine.
+fn is_ready(
+    io: &dyn Io,
+    dir: &Path,
+    checkpoint: &Checkpoint,
+    replay: &Replay,
+    number: u64,
+) -> io::Result<bool> {
+    let (Some(state), Some(story)) = (checkpoint.logs.get(&number), replay.logs.get(&number)) else {
+        return Ok(true);
+    };
+    is_intact(io, dir, state, story.start.map(|(_, first)| first), story.cut_since(state.cut_sequence))
 }
 
 /// What is known of a log before it is looked at.
@@ -282,20 +298,6 @@ fn known(checkpoint: &Checkpoint, story: Option<&LogStory>, number: u64, clean: 
         cut_sequence: story.cuts.last().map_or(cut_sequence, |(sequence, _)| cut_sequence.max(*sequence)),
         clean,
     }
-}
-
-/// The journal's files, all of them free.
-fn open_journal(io: &dyn Io, dir: &Path, config: &StoreConfig) -> Result<Vec<files::JournalFile>, OpenError> {
-    let journal = dir.join(files::DIR);
-    let all = files::open_all(io, dir).map_err(OpenError::io("opened", &journal))?;
-    let fits = |(_, bytes): &files::JournalFile| *bytes == config.journal_file_bytes;
-    if all.len() <= config.journal_files_max && all.iter().all(fits) {
-        return Ok(all);
-    }
-    // Of another configuration. Nothing in them is needed.
-    drop(all);
-    io.remove_dir(&journal).and_then(|()| io.sync_dir(dir)).map_err(OpenError::io("removed", &journal))?;
-    Ok(Vec::new())
 }
 
 /// The names in a store's directory, or in one that can become a store.

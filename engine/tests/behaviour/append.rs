@@ -158,7 +158,7 @@ fn the_epoch_is_raised_and_never_falls(backend: &Backend) {
     let store = backend.open(config());
     let log = store.create_log("t-0", id(1), small()).unwrap();
     for (raise, stamped) in [(0, 0), (3, 3), (1, 3), (7, 7)] {
-        log.raise_leader_epoch(LeaderEpoch(raise));
+        log.raise_leader_epoch(LeaderEpoch(raise)).unwrap();
         let appended = log.append(&mut batch(0, 1, 0), Durability::Durable).unwrap();
         assert_eq!(appended.leader_epoch, LeaderEpoch(stamped));
         appended.completion.wait().unwrap();

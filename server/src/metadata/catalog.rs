@@ -5,7 +5,7 @@ use super::{Command, Image, METADATA_LOG, TopicConfig, TopicImage, log_name};
 use crate::replay::{ReplayError, replay};
 use ringmain_engine::{
     AppendError, BatchBuilder, CreateError, DeleteError, Durability, LeaderEpoch, Log, LogConfig, LogId,
-    Offset, Store, WaitError,
+    Offset, RaiseEpochError, Store, WaitError,
 };
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
@@ -52,6 +52,8 @@ pub(crate) enum CatalogError {
     Create(#[from] CreateError),
     #[error("{0}")]
     Delete(#[from] DeleteError),
+    #[error("{0}")]
+    Epoch(#[from] RaiseEpochError),
     #[error("the log {name} belongs to another topic; move its directory away")]
     Foreign { name: String },
     #[error("topic {name}: {reason}")]
@@ -244,7 +246,7 @@ impl Catalog {
                 None => self.store.create_log(&name, LogId(*image.id.as_bytes()), config.log)?,
             };
             log.set_config(config.log);
-            log.raise_leader_epoch(LeaderEpoch(*leader_epoch));
+            log.raise_leader_epoch(LeaderEpoch(*leader_epoch))?;
             partitions.push(Partition { log, leader_epoch: *leader_epoch });
         }
         let topic = Arc::new(Topic {
