@@ -20,7 +20,7 @@ pub(super) const RENEWED: &str = "log.renewed";
 
 /// What a segment that a checkpoint knows turned out to be.
 pub(super) enum Adopted {
-    Known(Segment),
+    Known(Arc<Segment>),
     /// The files disagree: they are to be looked at.
     Unknown,
     /// Another log's, or of another time: its first batch is not the one that was there.
@@ -71,7 +71,7 @@ pub(super) fn adopt_segment(
     let segment = Segment::with(known.base, path, file, index, extent);
     // A clean stop syncs all indexes; what a crash left was read from the page cache.
     segment.index_synced.store(clean && holds && sealed, Ordering::Relaxed);
-    Ok(Adopted::Known(segment))
+    Ok(Adopted::Known(Arc::new(segment)))
 }
 
 /// How the file's first batch is not the one that a checkpoint knows.

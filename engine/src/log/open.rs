@@ -205,7 +205,7 @@ impl LogFiles {
         for segment in state.segments.iter().filter(|segment| segment.base >= first) {
             let sealed = last.is_some_and(|last| last.base != segment.base);
             match adopt_segment(io, dir, config, segment, sealed, clean)? {
-                Adopted::Known(opened) => log.segments.push(Arc::new(opened)),
+                Adopted::Known(opened) => log.segments.push(opened),
                 Adopted::Unknown => return Ok(None),
                 Adopted::Foreign(reason) => {
                     let file = stem(dir, segment.base).with_extension("log");
