@@ -293,3 +293,12 @@ pub enum ReadError {
         source: io::Error,
     },
 }
+
+impl ReadError {
+    /// Whether nothing is wrong but that the medium had to be waited for; see
+    /// [`Log::read_cached`](crate::Log::read_cached).
+    #[must_use]
+    pub fn is_cold(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::WouldBlock)
+    }
+}

@@ -14,6 +14,15 @@ pub(crate) struct Damage {
 /// What a scan comes across.
 pub(crate) type Step = Result<(u64, BatchHeader), Damage>;
 
+/// What a reader puts up with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reads {
+    /// Waits for the medium.
+    Any,
+    /// Fails with `WouldBlock` where it had to.
+    Cached,
+}
+
 pub(crate) struct Scanner<'a> {
     file: &'a dyn IoFile,
     /// Where to stop; the file may be longer.
@@ -23,6 +32,8 @@ pub(crate) struct Scanner<'a> {
     window_at: u64,
     window_bytes: usize,
     check_crc: bool,
+    /// Whether a read that has to wait for the medium fails instead.
+    cached_only: bool,
 }
 
 impl<'a> Scanner<'a> {
@@ -36,6 +47,12 @@ impl<'a> Scanner<'a> {
         Self::new(file, from, end, Self::HEADERS_WINDOW_BYTES, false)
     }
 
+    /// With `reads` as they are to be done.
+    pub(crate) fn with(mut self, reads: Reads) -> Self {
+        self.cached_only = reads == Reads::Cached;
+        self
+    }
+
     /// A scan that checks every CRC.
     pub(crate) fn checked(file: &'a dyn IoFile, from: u64, end: u64) -> Self {
         Self::new(file, from, end, Self::WHOLE_WINDOW_BYTES, true)
@@ -43,7 +60,16 @@ impl<'a> Scanner<'a> {
 
     fn new(file: &'a dyn IoFile, from: u64, end: u64, window_bytes: usize, check_crc: bool) -> Self {
         let window = Vec::new();
-        Self { file, end, position: from, window, window_at: from, window_bytes, check_crc }
+        Self {
+            file,
+            end,
+            position: from,
+            window,
+            window_at: from,
+            window_bytes,
+            check_crc,
+            cached_only: false,
+        }
     }
 
     /// At least one byte from `position` on, as far as the window reaches; nothing at the end.
@@ -56,7 +82,11 @@ impl<'a> Scanner<'a> {
                 .max(want_bytes)
                 .min(usize::try_from(self.end - position).unwrap_or(usize::MAX));
             self.window.resize(bytes, 0);
-            let read = self.file.read_at(&mut self.window, position)?;
+            let read = if self.cached_only {
+                self.file.read_cached_at(&mut self.window, position)?
+            } else {
+                self.file.read_at(&mut self.window, position)?
+            };
             self.window.truncate(read);
             self.window_at = position;
         }

@@ -5,7 +5,7 @@ use crate::error::ReadError;
 use crate::index::{IndexEntries, OffsetEntry, SegmentIndex, TimeEntry};
 use crate::io::{Io, IoFile, OpenMode};
 use crate::offset::Offset;
-use crate::scan::Scanner;
+use crate::scan::{Reads, Scanner};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use std::io::{self, IoSlice};
@@ -168,6 +168,8 @@ impl Segment {
         index: SegmentIndex,
         extent: Extent,
     ) -> Self {
+        // What is cold is brought by those who want it, in pieces of their own.
+        file.read_nothing_ahead();
         Self { base, path, file, index, index_synced: AtomicBool::new(false), extent: Mutex::new(extent) }
     }
 
@@ -223,9 +225,10 @@ impl Segment {
         &self,
         from: u64,
         end: u64,
+        reads: Reads,
         wanted: impl Fn(&BatchHeader) -> bool,
     ) -> Result<Option<(u64, BatchHeader)>, ReadError> {
-        let mut scan = Scanner::headers(&*self.file, from, end);
+        let mut scan = Scanner::headers(&*self.file, from, end).with(reads);
         while let Some(step) = scan.step().map_err(self.io_error())? {
             let (position, header) = step.map_err(|damage| ReadError::Damaged {
                 file: self.path.clone(),
@@ -244,9 +247,10 @@ impl Segment {
         &self,
         offset: Offset,
         size_bytes: u64,
+        reads: Reads,
     ) -> Result<Option<(u64, BatchHeader)>, ReadError> {
         let from = self.index.position_before(self.relative(offset)).map_err(self.io_error())?;
-        self.find(from, size_bytes, |header| header.last_offset() >= offset)
+        self.find(from, size_bytes, reads, |header| header.last_offset() >= offset)
     }
 
     /// The first batch that holds a record of `timestamp_ms` or later.
@@ -257,14 +261,20 @@ impl Segment {
     ) -> Result<Option<(u64, BatchHeader)>, ReadError> {
         let relative = self.index.offset_before(timestamp_ms).map_err(self.io_error())?;
         let from = self.index.position_before(relative).map_err(self.io_error())?;
-        self.find(from, size_bytes, |header| header.max_timestamp_ms >= timestamp_ms)
+        self.find(from, size_bytes, Reads::Any, |header| header.max_timestamp_ms >= timestamp_ms)
     }
 
     /// The last batch boundary in `from..=limit`, where `from` is one.
-    pub(crate) fn last_boundary(&self, from: u64, limit: u64, size_bytes: u64) -> Result<u64, ReadError> {
+    pub(crate) fn last_boundary(
+        &self,
+        from: u64,
+        limit: u64,
+        size_bytes: u64,
+        reads: Reads,
+    ) -> Result<u64, ReadError> {
         let indexed = self.index.boundary_before(limit).map_err(self.io_error())?;
         let mut boundary = from.max(indexed);
-        let mut scan = Scanner::headers(&*self.file, boundary, size_bytes);
+        let mut scan = Scanner::headers(&*self.file, boundary, size_bytes).with(reads);
         while let Some(Ok((position, header))) = scan.step().map_err(self.io_error())? {
             let end = position + header.size_bytes as u64;
             if end > limit {

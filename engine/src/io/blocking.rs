@@ -5,17 +5,20 @@ use super::mapping::FileMapping;
 use super::{
     Block, CommitQueue, DirectFile, Done, Io, IoFile, Locked, Mapping, OpenMode, SyncQueue, Wake, write_back,
 };
-use nix::fcntl::{FallocateFlags, Flock, FlockArg, fallocate};
+use nix::fcntl::{FallocateFlags, Flock, FlockArg, PosixFadviseAdvice, fallocate, posix_fadvise};
 use nix::sys::uio::{pread, pwritev};
+use rustix::io::{ReadWriteFlags, preadv2};
 use std::fs::{self, File, OpenOptions};
 use std::hash::{BuildHasher, RandomState};
-use std::io::{self, ErrorKind, IoSlice};
+use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 /// Slices that one `pwritev` takes (IOV_MAX on Linux).
 const SLICES_MAX: usize = 1024;
+/// Where the kernel cannot tell how much of a range is cached, it is asked at places so far apart.
+const CACHE_PROBE_BYTES: usize = 64 << 10;
 
 #[derive(Debug)]
 pub(super) struct BlockingIo;
@@ -59,6 +62,42 @@ impl IoFile for PlainFile {
             }
         }
         Ok(done)
+    }
+
+    fn read_cached_at(&self, buf: &mut [u8], position: u64) -> io::Result<usize> {
+        let wanted = buf.len();
+        match preadv2(&self.0, &mut [IoSliceMut::new(buf)], position, ReadWriteFlags::NOWAIT) {
+            Ok(read) if read == wanted => Ok(read),
+            // At the end of the file, or where what is cached ends.
+            Ok(read) if position + read as u64 >= self.len()? => Ok(read),
+            Ok(_) => Err(ErrorKind::WouldBlock.into()),
+            // Not every file system can tell.
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => self.read_at(buf, position),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    fn is_cached(&self, from: u64, len: u64) -> bool {
+        let Some(last) = len.checked_sub(1).map(|before| from + before) else { return true };
+        let there = |at| self.read_cached_at(&mut [0], at).is_ok();
+        let page = rustix::param::page_size() as u64;
+        match write_back::cached_pages(&self.0, from, len) {
+            // Pages that are on their way count there; those who bring them do so in order.
+            Ok(pages) => pages > last / page - from / page && there(last),
+            Err(_) => (from..last).step_by(CACHE_PROBE_BYTES).chain([last]).all(there),
+        }
+    }
+
+    fn read_nothing_ahead(&self) {
+        // It only makes reading better.
+        let _ = posix_fadvise(&self.0, 0, 0, PosixFadviseAdvice::POSIX_FADV_RANDOM);
+    }
+
+    fn read_ahead(&self, from: u64, len: u64) {
+        if let (Ok(from), Ok(len)) = (offset(from), offset(len)) {
+            // It only makes reading better.
+            let _ = posix_fadvise(&self.0, from, len, PosixFadviseAdvice::POSIX_FADV_WILLNEED);
+        }
     }
 
     fn len(&self) -> io::Result<u64> {

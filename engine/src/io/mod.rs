@@ -41,6 +41,14 @@ pub(crate) trait IoFile: Send + Sync + Debug {
     fn write_at(&self, bufs: &[IoSlice<'_>], position: u64) -> io::Result<()>;
     /// Reads up to `buf.len()` bytes; fewer only at the end of the file.
     fn read_at(&self, buf: &mut [u8], position: u64) -> io::Result<usize>;
+    /// As [`IoFile::read_at`], from the page cache alone: `WouldBlock` if any of it is not there.
+    fn read_cached_at(&self, buf: &mut [u8], position: u64) -> io::Result<usize>;
+    /// Whether all of a range can be read without waiting for the medium.
+    fn is_cached(&self, from: u64, len: u64) -> bool;
+    /// Says that only what is asked for is to be read, and nothing ahead of it.
+    fn read_nothing_ahead(&self);
+    /// Has the kernel begin to read a range into the page cache, without waiting for it.
+    fn read_ahead(&self, from: u64, len: u64);
     /// Bytes in the file.
     fn len(&self) -> io::Result<u64>;
     /// Sets the file's length.

@@ -4,7 +4,7 @@ use super::{Appender, Log};
 use crate::error::CutError;
 use crate::journal::entry::{Kind, Section};
 use crate::offset::Offset;
-use crate::scan::Scanner;
+use crate::scan::{Reads, Scanner};
 use crate::segment::{Extent, Indexer, Segment};
 use crate::sync::atomic::Ordering;
 use crate::watermark::Position;
@@ -138,7 +138,7 @@ impl Log {
             if extent.end <= offset {
                 continue;
             }
-            if let Some((bytes, header)) = segment.locate(offset, extent.size_bytes)? {
+            if let Some((bytes, header)) = segment.locate(offset, extent.size_bytes, Reads::Any)? {
                 return Ok(Position { offset: header.base_offset, segment: segment.base, bytes });
             }
         }

@@ -4,11 +4,15 @@ use super::Log;
 use crate::batch::BatchHeader;
 use crate::error::ReadError;
 use crate::offset::Offset;
+use crate::scan::Reads;
 use crate::segment::{MaxTimestamp, Segment};
 use nix::sys::sendfile::sendfile64;
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
+
+/// Bytes that are read at a time to bring them into the page cache.
+const WARM_PIECE_BYTES: usize = 256 << 10;
 
 /// Whole batches that lie together in one segment. Holds the file open, whatever becomes of the log.
 #[derive(Clone, Debug)]
@@ -47,7 +51,15 @@ impl Slice {
     /// Those of the socket (`WouldBlock` for one that does not block and has no room) and of the
     /// file; `UnexpectedEof` if the file is shorter than it was.
     pub fn send_to(&self, socket: impl AsFd, done: u64) -> io::Result<u64> {
-        let left = self.len.saturating_sub(done);
+        self.send_some_to(socket, done, u64::MAX)
+    }
+
+    /// As [`Slice::send_to`], at most `bytes_max`.
+    ///
+    /// # Errors
+    /// As [`Slice::send_to`].
+    pub fn send_some_to(&self, socket: impl AsFd, done: u64, bytes_max: u64) -> io::Result<u64> {
+        let left = self.len.saturating_sub(done).min(bytes_max);
         if left == 0 {
             return Ok(0);
         }
@@ -57,6 +69,38 @@ impl Slice {
             0 => Err(io::ErrorKind::UnexpectedEof.into()),
             sent => Ok(sent as u64),
         }
+    }
+
+    /// Whether up to `bytes_max` bytes after the first `done` can be sent without waiting for the medium: they
+    /// are in the page cache. They may leave it at any time.
+    #[must_use]
+    pub fn is_cached(&self, done: u64, bytes_max: u64) -> bool {
+        let len = self.len.saturating_sub(done).min(bytes_max);
+        self.segment.file.is_cached(self.position + done, len)
+    }
+
+    /// Reads up to `bytes_max` bytes after the first `done` into the page cache, and has the kernel begin with
+    /// as many after them. Blocks while the medium reads.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn warm(&self, done: u64, bytes_max: u64) -> io::Result<()> {
+        let file = &self.segment.file;
+        let end = self.len.min(done.saturating_add(bytes_max));
+        file.read_ahead(
+            self.position + done,
+            self.len.min(end.saturating_add(bytes_max)).saturating_sub(done),
+        );
+        let mut piece = vec![0; WARM_PIECE_BYTES];
+        let mut at = done;
+        while at < end {
+            let bytes = usize::try_from(end - at).unwrap_or(usize::MAX).min(piece.len());
+            match file.read_at(&mut piece[..bytes], self.position + at)? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                read => at += read as u64,
+            }
+        }
+        Ok(())
     }
 
     /// The bytes, in memory.
@@ -96,6 +140,30 @@ impl Log {
         one_at_least: bool,
         bound: ReadBound,
     ) -> Result<Option<Slice>, ReadError> {
+        self.find(offset, (bytes_max, one_at_least), bound, Reads::Any)
+    }
+
+    /// As [`Log::read`], without waiting for the medium where headers of batches are not in the page cache.
+    ///
+    /// # Errors
+    /// As [`Log::read`]; [`ReadError::is_cold`] tells that it would have had to wait.
+    pub fn read_cached(
+        &self,
+        offset: Offset,
+        bytes_max: u64,
+        one_at_least: bool,
+        bound: ReadBound,
+    ) -> Result<Option<Slice>, ReadError> {
+        self.find(offset, (bytes_max, one_at_least), bound, Reads::Cached)
+    }
+
+    fn find(
+        &self,
+        offset: Offset,
+        size: (u64, bool),
+        bound: ReadBound,
+        reads: Reads,
+    ) -> Result<Option<Slice>, ReadError> {
         let progress = self.progress();
         let end = match bound {
             ReadBound::Visible => progress.visible,
@@ -114,40 +182,16 @@ impl Log {
             if extent.end <= offset {
                 continue;
             }
-            let Some((position, first)) = segment.locate(offset, extent.size_bytes)? else { continue };
+            let Some((position, first)) = segment.locate(offset, extent.size_bytes, reads)? else { continue };
             let limit = if end >= extent.end {
                 extent.size_bytes
             } else {
-                let hidden = segment.locate(end, extent.size_bytes)?;
+                let hidden = segment.locate(end, extent.size_bytes, reads)?;
                 hidden.map_or(extent.size_bytes, |(position, _)| position)
             };
-            return self.cut(segment, position, &first, limit, bytes_max, one_at_least);
+            return cut(segment, (position, &first), limit, size, reads);
         }
         Ok(None)
-    }
-
-    fn cut(
-        &self,
-        segment: &Arc<Segment>,
-        position: u64,
-        first: &BatchHeader,
-        limit: u64,
-        bytes_max: u64,
-        one_at_least: bool,
-    ) -> Result<Option<Slice>, ReadError> {
-        let slice = |len| Some(Slice { segment: Arc::clone(segment), position, len });
-        let first_bytes = first.size_bytes as u64;
-        if position >= limit {
-            return Ok(None);
-        }
-        if limit - position <= bytes_max {
-            return Ok(slice(limit - position));
-        }
-        if first_bytes > bytes_max {
-            return Ok(if one_at_least { slice(first_bytes) } else { None });
-        }
-        let end = segment.last_boundary(position, position + bytes_max, limit)?;
-        Ok(slice(end.max(position + first_bytes) - position))
     }
 
     /// The first visible batch with a record of `timestamp_ms` or later: its header and itself.
@@ -182,4 +226,27 @@ impl Log {
         let max = all.iter().filter_map(|segment| segment.extent().max_timestamp);
         max.map(|max: MaxTimestamp| max.timestamp_ms).max()
     }
+}
+
+/// Of the batches from `position` on, where `first` begins: as many as fit.
+fn cut(
+    segment: &Arc<Segment>,
+    (position, first): (u64, &BatchHeader),
+    limit: u64,
+    (bytes_max, one_at_least): (u64, bool),
+    reads: Reads,
+) -> Result<Option<Slice>, ReadError> {
+    let slice = |len| Some(Slice { segment: Arc::clone(segment), position, len });
+    let first_bytes = first.size_bytes as u64;
+    if position >= limit {
+        return Ok(None);
+    }
+    if limit - position <= bytes_max {
+        return Ok(slice(limit - position));
+    }
+    if first_bytes > bytes_max {
+        return Ok(if one_at_least { slice(first_bytes) } else { None });
+    }
+    let end = segment.last_boundary(position, position + bytes_max, limit, reads)?;
+    Ok(slice(end.max(position + first_bytes) - position))
 }

@@ -3,6 +3,7 @@
 use crate::support::backend::Backend;
 use crate::support::*;
 use crate::{config, on_every_backend};
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use ringmain_engine::{Durability, LogConfig, Offset, ReadBound, ReadError};
 use std::io::{ErrorKind, Read};
 use std::os::unix::net::UnixStream;
@@ -12,6 +13,7 @@ on_every_backend!(
     limits_hold_but_for_one_batch_that_is_larger,
     a_read_outside_of_the_log_says_what_there_is,
     sendfile_gives_the_same_bytes_as_reading,
+    what_is_not_in_the_page_cache_is_told_and_brought_there,
     a_slice_outlives_what_becomes_of_the_log,
     times_are_found_in_the_first_batch_that_reaches_them,
 );
@@ -88,6 +90,33 @@ fn sendfile_gives_the_same_bytes_as_reading(backend: &Backend) {
     let mut received = Vec::new();
     theirs.read_to_end(&mut received).unwrap();
     assert_eq!(received, slice.read().unwrap());
+}
+
+fn what_is_not_in_the_page_cache_is_told_and_brought_there(backend: &Backend) {
+    let store = backend.open(config());
+    let log = store.create_log("t-0", id(1), LogConfig::default()).unwrap();
+    for tag in 0..2000 {
+        append(&log, batch(tag, 20, 0), Durability::Written);
+    }
+    let read = || log.read_cached(Offset(20_000), 1 << 20, true, ReadBound::Visible);
+    let slice = read().unwrap().unwrap();
+    assert!(slice.is_cached(0, u64::MAX), "it was just written");
+    // A simulated disk has no cache before it.
+    let Some(dir) = backend.real_dir() else { return };
+    for entry in std::fs::read_dir(dir.join("t-0")).unwrap() {
+        let file = std::fs::File::open(entry.unwrap().path()).unwrap();
+        file.sync_all().unwrap();
+        posix_fadvise(&file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED).unwrap();
+    }
+    assert!(!slice.is_cached(0, u64::MAX), "the file system of {} keeps all in memory", dir.display());
+    assert!(!slice.is_cached(100_000, 1), "nor any part");
+    assert!(read().unwrap_err().is_cold());
+    slice.warm(0, slice.len() / 2).unwrap();
+    assert!(slice.is_cached(0, slice.len() / 2));
+    assert!(read().is_ok(), "the headers are in what was read");
+    slice.warm(slice.len() / 2, u64::MAX).unwrap();
+    assert!(slice.is_cached(0, u64::MAX));
+    assert_eq!(slice.read().unwrap().len() as u64, slice.len());
 }
 
 fn a_slice_outlives_what_becomes_of_the_log(backend: &Backend) {

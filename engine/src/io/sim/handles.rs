@@ -53,6 +53,18 @@ impl IoFile for SimFile {
         Ok(state.file(self.handle.file)?.read(buf, position))
     }
 
+    fn read_cached_at(&self, buf: &mut [u8], position: u64) -> io::Result<usize> {
+        self.read_at(buf, position)
+    }
+
+    fn is_cached(&self, _: u64, _: u64) -> bool {
+        true
+    }
+
+    fn read_nothing_ahead(&self) {}
+
+    fn read_ahead(&self, _: u64, _: u64) {}
+
     fn len(&self) -> io::Result<u64> {
         Ok(self.handle.state()?.file(self.handle.file)?.len())
     }
