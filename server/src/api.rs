@@ -30,8 +30,10 @@ pub(crate) enum Answer {
 /// What becomes of a request.
 pub(crate) enum Outcome {
     Answer(Answer),
-    /// It wants none.
-    Silent,
+    /// It wants none. The client is not read from for so long.
+    Silent {
+        throttle_ms: u32,
+    },
     /// It cannot be answered.
     Close(String),
 }
@@ -70,8 +72,8 @@ macro_rules! control {
 /// Everything that is served.
 pub(crate) const APIS: &[Api] = &[
     // From 0, or older librdkafka turns compression off; formats before 3 get an error.
-    Api { key: ApiKey::Produce, min_version: 0, max_version: 12, begin: handler::produce::begin },
-    Api { key: ApiKey::Fetch, min_version: 4, max_version: 16, begin: handler::fetch::begin },
+    Api { key: ApiKey::Produce, min_version: 0, max_version: 13, begin: handler::produce::begin },
+    Api { key: ApiKey::Fetch, min_version: 4, max_version: 18, begin: handler::fetch::begin },
     control!(ListOffsets, 1..=10, ListOffsetsRequest, list_offsets),
     control!(Metadata, 0..=13, MetadataRequest, metadata),
     control!(OffsetCommit, 2..=9, OffsetCommitRequest, offset_commit),
@@ -96,6 +98,8 @@ pub(crate) const APIS: &[Api] = &[
     control!(DescribeLogDirs, 1..=4, DescribeLogDirsRequest, describe_log_dirs),
     control!(CreatePartitions, 0..=3, CreatePartitionsRequest, create_partitions),
     control!(IncrementalAlterConfigs, 0..=1, IncrementalAlterConfigsRequest, incremental_alter_configs),
+    control!(DescribeClientQuotas, 0..=1, DescribeClientQuotasRequest, describe_client_quotas),
+    control!(AlterClientQuotas, 0..=1, AlterClientQuotasRequest, alter_client_quotas),
     control!(DescribeCluster, 0..=2, DescribeClusterRequest, describe_cluster),
     control!(DescribeProducers, 0..=0, DescribeProducersRequest, describe_producers),
     control!(ListConfigResources, 0..=1, ListConfigResourcesRequest, list_config_resources),

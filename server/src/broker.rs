@@ -1,18 +1,24 @@
 //! The broker: everything that requests work with, and its start and end.
 
+use crate::clock;
+use crate::cold_reads::ColdReads;
 use crate::config::{Config, ConfigError, Endpoint};
+use crate::fetch_sessions::FetchSessions;
 use crate::group::{Groups, Limits, OffsetStore, Retention};
 use crate::metadata::{Catalog, Controller, TopicConfig};
 use crate::producer_ids::ProducerIds;
+use crate::quotas::Use;
 use crate::shard;
 use ringmain_engine::{OpenError, Store, StoreConfig};
+use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Instant;
 use thiserror::Error;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 /// Why the broker cannot start.
 #[derive(Debug, Error)]
@@ -50,7 +56,32 @@ pub(crate) struct Broker {
     pub(crate) controller: Controller,
     pub(crate) groups: Arc<Groups>,
     pub(crate) producer_ids: ProducerIds,
+    pub(crate) fetch_sessions: Arc<FetchSessions>,
     pub(crate) connections: AtomicUsize,
+    /// Connections by the address that they come from.
+    pub(crate) connections_by_address: Mutex<HashMap<IpAddr, usize>>,
+    pub(crate) cold_reads: ColdReads,
+    /// Bytes that large requests may still take while they are received; see `queued.max.request.bytes`.
+    pub(crate) receiving_bytes: Arc<Semaphore>,
+    /// The same for requests that wait for their answers. Apart, so that who holds half a request open does not
+    /// keep others from asking.
+    pub(crate) waiting_bytes: Arc<Semaphore>,
+}
+
+impl Broker {
+    /// When a request was begun, if anybody wants to know.
+    pub(crate) fn began(&self) -> Option<Instant> {
+        self.catalog.quotas().any().then(Instant::now)
+    }
+
+    /// For how long a client is to wait that used `amount` now, and a thread since `began`.
+    pub(crate) fn throttle_ms(&self, client_id: &str, kind: Use, amount: u64, began: Option<Instant>) -> u32 {
+        let Some(began) = began else { return 0 };
+        let (quotas, now_ms) = (self.catalog.quotas(), clock::monotonic_ms());
+        let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let by_bytes = quotas.charge(client_id, kind, amount, now_ms);
+        by_bytes.max(quotas.charge(client_id, Use::Request, micros, now_ms))
+    }
 }
 
 /// A broker at work. Dropped without [`Running::stop`] it counts as crashed.
@@ -121,6 +152,11 @@ impl Running {
             Groups::new(Arc::clone(&catalog), controller.clone(), offsets, limits, retention, partitions);
         let producer_ids = ProducerIds::new(config.producer_id_block);
         let connections = AtomicUsize::new(0);
+        let cold_reads = ColdReads::new(config.cold_reads_max);
+        // A single request always has room.
+        let bytes = config.queued_request_bytes_max.max(config.request_bytes_max);
+        let memory = || Arc::new(Semaphore::new(bytes.min(Semaphore::MAX_PERMITS)));
+        let fetch_sessions = Arc::new(FetchSessions::new(config.fetch_sessions_max));
         let groups = Arc::new(groups);
         let broker = Arc::new(Broker {
             config,
@@ -130,7 +166,12 @@ impl Running {
             controller,
             groups,
             producer_ids,
+            fetch_sessions,
             connections,
+            connections_by_address: Mutex::default(),
+            cold_reads,
+            receiving_bytes: memory(),
+            waiting_bytes: memory(),
         });
         let (stop, stopped) = watch::channel(false);
         let mut threads =

@@ -3,11 +3,12 @@
 //! whenever what it measures does.
 
 use crate::config::Config;
+use crate::fetch_sessions::Wanted;
 use crate::handler::fetch;
 use crate::metadata::{Catalog, Topic, TopicConfig};
-use crate::wire::fetch::response as fetch_response;
+use crate::wire::fetch::{Whole, response as fetch_response};
 use crate::wire::messages::FetchRequest;
-use crate::wire::produce::{ProduceRequest, ProduceResult, response as produce_response};
+use crate::wire::produce::{ProduceRequest, ProduceResult, TopicRef, response as produce_response};
 use crate::wire::{NONE, Part, Request, RequestHeader, Response};
 use ringmain_engine::{AppendError, Durability, Store, StoreConfig};
 use std::collections::BTreeMap;
@@ -17,13 +18,17 @@ use std::sync::Arc;
 
 /// The API key.
 const PRODUCE: i16 = 0;
+/// The version of fetch requests from which topics are told by id.
+const TOPIC_IDS_FROM: i16 = 13;
+/// Topics and partitions that a request may name.
+const PLACES_MAX: usize = 40_000;
 
 /// Reads header and body of a produce request by hand. `frame` is without its length prefix. Gives the
 /// bytes of all records, or `None` if it is malformed.
 #[must_use]
 pub fn decode_produce(frame: &mut [u8]) -> Option<usize> {
     let request = Request::parse(frame).ok()?;
-    let produce = ProduceRequest::parse(request.body, request.header.version).ok()?;
+    let produce = ProduceRequest::parse(request.body, request.header.version, PLACES_MAX).ok()?;
     let partitions = produce.topics.iter().flat_map(|topic| &topic.partitions);
     Some(partitions.map(|partition| partition.records.len()).sum())
 }
@@ -32,7 +37,8 @@ pub fn decode_produce(frame: &mut [u8]) -> Option<usize> {
 #[derive(Debug)]
 pub struct Fetch {
     header: RequestHeader,
-    message: FetchRequest,
+    wanted: Vec<Wanted>,
+    bytes_max: u64,
 }
 
 impl Fetch {
@@ -40,8 +46,10 @@ impl Fetch {
     #[must_use]
     pub fn decode(frame: &mut [u8]) -> Option<Self> {
         let request = Request::parse(frame).ok()?;
-        let message = request.decode().ok()?;
-        Some(Self { header: request.header, message })
+        let mut message: FetchRequest = request.decode().ok()?;
+        let bytes_max = u64::try_from(message.max_bytes).ok()?;
+        let wanted = fetch::wanted(&mut message, request.header.version >= TOPIC_IDS_FROM);
+        Some(Self { header: request.header, wanted, bytes_max })
     }
 }
 
@@ -49,7 +57,7 @@ impl Fetch {
 #[derive(Debug)]
 pub struct ProduceAnswer {
     header: RequestHeader,
-    topics: Vec<(String, Vec<ProduceResult>)>,
+    topics: Vec<(TopicRef, Vec<ProduceResult>)>,
 }
 
 impl ProduceAnswer {
@@ -63,15 +71,17 @@ impl ProduceAnswer {
             error_code: NONE,
             error_message: None,
             base_offset: 1 << 40,
+            log_append_time_ms: -1,
             log_start_offset: 0,
+            record_errors: Vec::new(),
         });
-        Self { header, topics: vec![(topic.to_owned(), results.collect())] }
+        Self { header, topics: vec![(TopicRef::Name(topic.to_owned()), results.collect())] }
     }
 
     /// Writes the answer.
     #[must_use]
     pub fn encode(&self) -> Answer {
-        Answer(produce_response(&self.header, &self.topics))
+        Answer(produce_response(&self.header, &self.topics, 0))
     }
 }
 
@@ -114,7 +124,7 @@ impl Served {
     /// Finds what can be answered now.
     #[must_use]
     pub fn plan(&self, fetch: &Fetch) -> Plan {
-        Plan(fetch::plan(&self.catalog, &fetch.message, fetch.header.version, u64::MAX))
+        Plan(fetch::plan(&self.catalog, fetch.wanted.iter(), fetch.bytes_max, true))
     }
 }
 
@@ -132,7 +142,8 @@ impl Plan {
     /// Writes what stands around the batches, which stay in their segments.
     #[must_use]
     pub fn encode(self, fetch: &Fetch) -> Answer {
-        Answer(fetch_response(&fetch.header, NONE, self.0.topics))
+        let topics = fetch.wanted.iter().map(|one| one.topic.clone());
+        Answer(fetch_response(&fetch.header, Whole::default(), topics.zip(self.0.results).collect()))
     }
 }
 

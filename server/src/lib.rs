@@ -6,13 +6,17 @@
 mod api;
 mod broker;
 mod clock;
+mod cold_reads;
 mod config;
+mod fetch_sessions;
 mod group;
 mod handler;
 #[cfg(any(test, feature = "bench"))]
 pub mod hot_paths;
 mod metadata;
 mod producer_ids;
+mod quotas;
+mod records;
 mod replay;
 mod shard;
 mod wire;

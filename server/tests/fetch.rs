@@ -4,7 +4,7 @@
 mod support;
 
 use bytes::Bytes;
-use proto_kafka::messages::fetch_request::{FetchPartition, FetchTopic};
+use proto_kafka::messages::fetch_request::{FetchPartition, FetchTopic, ForgottenTopic};
 use proto_kafka::messages::fetch_response::PartitionData;
 use proto_kafka::messages::metadata_request::MetadataRequestTopic;
 use proto_kafka::messages::produce_request::{PartitionProduceData, TopicProduceData};
@@ -17,6 +17,7 @@ const FETCH_VERSION: i16 = 12;
 const OFFSET_OUT_OF_RANGE: i16 = 1;
 const UNKNOWN_TOPIC: i16 = 3;
 const SESSION_NOT_FOUND: i16 = 70;
+const INVALID_SESSION_EPOCH: i16 = 71;
 const FENCED_EPOCH: i16 = 74;
 const UNKNOWN_EPOCH: i16 = 75;
 
@@ -207,4 +208,116 @@ fn what_was_acknowledged_with_acks_all_can_be_read_at_once() {
         let now = fetch(vec![topic("t", partition(n * 10))]).with_max_wait_ms(0);
         assert_eq!(bytes(&only(reader.ask(FETCH_VERSION, &now))), batch().len(), "batch {n}");
     }
+}
+
+/// A fetch of version 12 with a session.
+fn in_session(id: i32, epoch: i32, topics: Vec<FetchTopic>, forgotten: &[&str]) -> FetchRequest {
+    let forget =
+        |name: &&str| ForgottenTopic::default().with_topic(TopicName(text(name))).with_partitions(vec![0]);
+    fetch(topics)
+        .with_max_wait_ms(0)
+        .with_session_id(id)
+        .with_session_epoch(epoch)
+        .with_forgotten_topics_data(forgotten.iter().map(forget).collect())
+}
+
+/// Name, error code and bytes of what was answered.
+fn told(response: &FetchResponse) -> Vec<(String, i16, usize)> {
+    let of = |topic: &proto_kafka::messages::fetch_response::FetchableTopicResponse| {
+        let name = topic.topic.to_string();
+        topic.partitions.iter().map(|one| (name.clone(), one.error_code, bytes(one))).collect::<Vec<_>>()
+    };
+    response.responses.iter().flat_map(of).collect()
+}
+
+#[test]
+fn a_session_tells_what_changed_and_never_what_was_forgotten() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Process::start(dir.path());
+    let (mut client, mut other) = (Client::new(&broker), Client::new(&broker));
+    for name in ["a", "b", "c"] {
+        create(&mut client, name);
+    }
+    let one = batch().len();
+    let first = client
+        .ask(FETCH_VERSION, &in_session(0, 0, vec![topic("a", partition(0)), topic("b", partition(0))], &[]));
+    let id = first.session_id;
+    assert!(id != 0);
+    assert_eq!(told(&first).len(), 2, "all at first");
+    produce(&mut client, "b");
+    let mut next = |epoch, topics, forgotten: &[&str]| {
+        let response = client.ask(FETCH_VERSION, &in_session(id, epoch, topics, forgotten));
+        assert_eq!((response.error_code, response.session_id), (0, id));
+        told(&response)
+    };
+    assert_eq!(next(1, vec![], &[]), [("b".into(), 0, one)]);
+    assert_eq!(next(2, vec![topic("b", partition(10))], &[]), [], "read to the end, and the mark was told");
+    produce(&mut other, "a");
+    produce(&mut other, "b");
+    assert_eq!(next(3, vec![], &["b"]), [("a".into(), 0, one)], "b was forgotten");
+    assert_eq!(next(4, vec![topic("a", partition(10)), topic("c", partition(0))], &[]), [("c".into(), 0, 0)]);
+    let request = DeleteTopicsRequest::default().with_topic_names(vec![TopicName(text("c"))]);
+    assert_eq!(other.ask(5, &request).responses[0].error_code, 0);
+    assert_eq!(next(5, vec![], &[]), [("c".into(), UNKNOWN_TOPIC, 0)]);
+    assert_eq!(next(6, vec![], &[]), [("c".into(), UNKNOWN_TOPIC, 0)], "an error is told each time");
+    // Another connection may go on with it, as after a reconnect; an epoch that is not next may not.
+    let wrong = other.ask(FETCH_VERSION, &in_session(id, 9, vec![], &[]));
+    assert_eq!((wrong.error_code, wrong.responses.len()), (INVALID_SESSION_EPOCH, 0));
+    assert_eq!(other.ask(FETCH_VERSION, &in_session(id, 7, vec![], &["c"])).error_code, 0);
+    // And ends with it.
+    let last = other.ask(FETCH_VERSION, &in_session(id, -1, vec![topic("a", partition(0))], &[]));
+    assert_eq!((last.session_id, told(&last)), (0, vec![("a".into(), 0, one)]));
+    assert_eq!(other.ask(FETCH_VERSION, &in_session(id, 8, vec![], &[])).error_code, SESSION_NOT_FOUND);
+}
+
+#[test]
+fn a_session_waits_for_what_it_remembers() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Process::start(dir.path());
+    let (mut reader, mut writer) = (Client::new(&broker), Client::new(&broker));
+    create(&mut writer, "a");
+    create(&mut writer, "b");
+    let topics = vec![topic("a", partition(0)), topic("b", partition(0))];
+    let id = reader.ask(FETCH_VERSION, &in_session(0, 0, topics, &[])).session_id;
+    let waiting = std::thread::spawn(move || {
+        let request = in_session(id, 1, vec![], &[]).with_max_wait_ms(30_000);
+        told(&reader.ask(FETCH_VERSION, &request))
+    });
+    std::thread::sleep(std::time::Duration::from_millis(100)); // most likely it waits by now; either is right
+    produce(&mut writer, "b");
+    assert_eq!(waiting.join().unwrap(), [("b".into(), 0, batch().len())]);
+}
+
+#[test]
+fn a_flood_of_sessions_takes_no_more_memory_than_its_slots() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Process::start_with(dir.path(), &["--set", "max.incremental.fetch.session.cache.slots=3"]);
+    let mut client = Client::new(&broker);
+    create(&mut client, "t");
+    let mut new =
+        || client.ask(FETCH_VERSION, &in_session(0, 0, vec![topic("t", partition(0))], &[])).session_id;
+    let ids: Vec<_> = (0..6).map(|_| new()).collect();
+    assert!(ids[..3].iter().all(|id| *id != 0), "{ids:?}");
+    assert_eq!(ids[3..], [0, 0, 0], "served, without a session");
+}
+
+#[test]
+fn who_read_what_is_not_there_learns_where_the_logs_part() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Process::start(dir.path());
+    let mut client = Client::new(&broker);
+    create(&mut client, "t");
+    produce(&mut client, "t");
+    drop(broker); // kill -9: the epoch is raised
+    let broker = Process::start(dir.path());
+    let mut client = Client::new(&broker);
+    let mut diverging = |offset, epoch| {
+        let asked = topic("t", partition(offset).with_last_fetched_epoch(epoch));
+        let data = only(client.ask(FETCH_VERSION, &fetch(vec![asked]).with_max_wait_ms(0)));
+        assert_eq!(data.error_code, 0);
+        (data.diverging_epoch.epoch, data.diverging_epoch.end_offset, bytes(&data))
+    };
+    assert_eq!(diverging(10, 0), (-1, -1, 0));
+    assert_eq!(diverging(5, 0), (-1, -1, batch().len()));
+    assert_eq!(diverging(12, 0), (0, 10, 0), "epoch 0 ended before");
 }

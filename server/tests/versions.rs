@@ -5,6 +5,7 @@
 mod support;
 
 use bytes::Bytes;
+use proto_kafka::messages::alter_client_quotas_request::OpData;
 use proto_kafka::messages::create_partitions_request::CreatePartitionsTopic;
 use proto_kafka::messages::create_topics_request::CreatableTopic;
 use proto_kafka::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
@@ -71,7 +72,7 @@ fn every_advertised_version_works() {
         },
         |_, answer| {
             assert_eq!(answer.error_code, 0);
-            assert!(answer.api_keys.len() >= 28);
+            assert!(answer.api_keys.len() >= 30);
         },
     );
     topics(&mut client);
@@ -141,9 +142,10 @@ fn records(client: &mut Client) {
         .unwrap()
         .topic_id;
     client.check(
-        |_| {
+        |version| {
             let data = PartitionProduceData::default().with_index(0).with_records(Some(batch()));
-            let topic = TopicProduceData::default().with_name(topic()).with_partition_data(vec![data]);
+            let asked = TopicProduceData::default().with_partition_data(vec![data]);
+            let topic = if version >= 13 { asked.with_topic_id(id) } else { asked.with_name(topic()) };
             ProduceRequest::default().with_acks(-1).with_timeout_ms(1000).with_topic_data(vec![topic])
         },
         |version, answer| {
@@ -169,8 +171,8 @@ fn records(client: &mut Client) {
         },
         |version, answer| {
             let partition = &answer.responses[0].partitions[0];
-            assert_eq!((partition.error_code, partition.high_watermark), (0, 10), "version {version}");
-            assert_eq!(partition.records.as_ref().unwrap().len(), batch().len() * 8);
+            assert_eq!((partition.error_code, partition.high_watermark), (0, 11), "version {version}");
+            assert_eq!(partition.records.as_ref().unwrap().len(), batch().len() * 9);
         },
     );
     client.check(
@@ -183,7 +185,7 @@ fn records(client: &mut Client) {
         |_, answer| {
             let found: Vec<_> =
                 answer.topics[0].partitions.iter().map(|p| (p.error_code, p.offset)).collect();
-            assert_eq!(found, [(0, 10), (0, 0), (0, 0)]);
+            assert_eq!(found, [(0, 11), (0, 0), (0, 0)]);
         },
     );
 }
@@ -237,6 +239,23 @@ fn configs(client: &mut Client) {
         |_, answer| assert_eq!(answer.responses[0].error_code, 0),
     );
     client.check(
+        |version| {
+            let entity = alter_client_quotas_request::EntityData::default()
+                .with_entity_type(text("client-id"))
+                .with_entity_name(Some(text(&format!("client-{version}"))));
+            let op = OpData::default().with_key(text("producer_byte_rate")).with_value(1e9);
+            let entry = alter_client_quotas_request::EntryData::default()
+                .with_entity(vec![entity])
+                .with_ops(vec![op]);
+            AlterClientQuotasRequest::default().with_entries(vec![entry])
+        },
+        |_, answer| assert_eq!(answer.entries[0].error_code, 0),
+    );
+    client.check(
+        |_| DescribeClientQuotasRequest::default(),
+        |_, answer| assert_eq!((answer.error_code, answer.entries.unwrap().len()), (0, 2)),
+    );
+    client.check(
         |_| ListConfigResourcesRequest::default(),
         |version, answer| {
             assert_eq!(answer.error_code, 0);
@@ -269,7 +288,7 @@ fn descriptions(client: &mut Client) {
             let dir = &answer.results[0];
             assert_eq!((answer.error_code, dir.error_code), (0, 0));
             let stored = dir.topics.iter().find(|t| t.name == topic()).unwrap();
-            assert_eq!(stored.partitions[0].partition_size, i64::try_from(batch().len() * 10).unwrap());
+            assert_eq!(stored.partitions[0].partition_size, i64::try_from(batch().len() * 11).unwrap());
             assert_eq!(dir.total_bytes > 0 && dir.usable_bytes > 0, version >= 4);
         },
     );
@@ -311,7 +330,7 @@ fn descriptions(client: &mut Client) {
                 .iter()
                 .map(|p| (p.error_code, p.leader_epoch, p.end_offset))
                 .collect();
-            assert_eq!(found, [(0, 0, 10), (0, -1, -1), (0, -1, -1)]);
+            assert_eq!(found, [(0, 0, 11), (0, -1, -1), (0, -1, -1)]);
         },
     );
     client.check(

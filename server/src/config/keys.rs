@@ -232,6 +232,34 @@ impl Config {
             "connections that may be open at once"
         ),
         number!(
+            "max.connections.per.ip",
+            connections_per_address_max,
+            usize,
+            0..=i32::MAX as usize,
+            "connections that may be open at once from one address"
+        ),
+        number!(
+            "connections.max.idle.ms",
+            connection_idle_max_ms,
+            u64,
+            10..=86_400_000,
+            "a connection is closed that sent no whole request for so long, and waits for nothing or reads nothing"
+        ),
+        number!(
+            "queued.max.request.bytes",
+            queued_request_bytes_max,
+            usize,
+            1 << 20..=1 << 40,
+            "bytes of all large requests that are being received, and again of all that wait for their answers; at least socket.request.max.bytes"
+        ),
+        number!(
+            "request.stall.max.ms",
+            request_stall_max_ms,
+            u64,
+            10..=3_600_000,
+            "a connection is closed of whose large request less than 64 KiB came within so long"
+        ),
+        number!(
             "max.inflight.requests.per.connection",
             connection_inflight_max,
             usize,
@@ -289,6 +317,20 @@ impl Config {
             u64,
             0..=3_600_000,
             "longest that a fetch may wait for data"
+        ),
+        number!(
+            "cold.reads.max",
+            cold_reads_max,
+            usize,
+            1..=512,
+            "reads of records that are not in the page cache that are under way at once"
+        ),
+        number!(
+            "max.incremental.fetch.session.cache.slots",
+            fetch_sessions_max,
+            usize,
+            0..=1_000_000,
+            "fetch sessions that are remembered; clients without one name all partitions in each fetch"
         ),
         number!(
             "max.request.partition.size.limit",

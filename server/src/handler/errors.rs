@@ -44,6 +44,7 @@ pub(super) fn change(err: &ChangeError) -> ErrorCode {
         ChangeError::Internal(_) => ErrorCode::InvalidTopicException,
         ChangeError::Config(_) => ErrorCode::InvalidConfig,
         ChangeError::Collides { .. } => ErrorCode::InvalidTopicException,
+        ChangeError::Quota(_) => ErrorCode::InvalidRequest,
         ChangeError::NotMore { .. } => ErrorCode::InvalidPartitions,
         ChangeError::Partitions { .. } => ErrorCode::InvalidPartitions,
         ChangeError::Catalog(_) | ChangeError::Forget(_) => ErrorCode::KafkaStorageError,

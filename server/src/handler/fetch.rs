@@ -1,20 +1,22 @@
-//! Fetch (1), versions 4 to 16.
+//! Fetch (1), versions 4 to 18.
 //!
 //! Gives whole batches from the page cache by `sendfile`, at least one where there is one, however
 //! large. Waits until `min_bytes` are there or `max_wait_ms` is over. From 13 on topics are told by
-//! id. Omitted: fetch sessions (each fetch is a full one, which the protocol allows), reading from
-//! followers, transactions (both isolation levels read the same), and the diverging epoch.
+//! id. Sessions (KIP-227) are kept by `fetch_sessions.rs`. Who tells the epoch of its last record learns where the
+//! logs part (KIP-595). Omitted: reading from followers, and transactions (both isolation levels read the same).
 
 use super::errors;
 use crate::api::{Answer, Outcome, malformed};
 use crate::broker::Broker;
+use crate::clock;
+use crate::fetch_sessions::{Asked, Wanted};
 use crate::metadata::{Catalog, Topic};
-use crate::wire::fetch::{FetchResult, FetchedTopic, response};
+use crate::quotas::Use;
+use crate::wire::fetch::{FetchResult, TopicKey, Whole, response};
 use crate::wire::messages::FetchRequest;
-use crate::wire::messages::fetch_request::FetchPartition;
 use crate::wire::{ErrorCode, NONE, Request};
 use futures_util::future::select_all;
-use ringmain_engine::{Log, Offset, ReadBound};
+use ringmain_engine::{LeaderEpoch, Log, Offset, ReadBound};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,28 +24,54 @@ use tokio::time::{Instant, timeout_at};
 
 /// The version from which topics are told by id.
 const TOPIC_IDS_FROM: i16 = 13;
+/// Plans that wait for nothing, before one that does: what was warmed may leave the page cache before it is used,
+/// and a fetch must end.
+const COLD_TRIES: u32 = 4;
 
 pub(crate) fn begin(broker: &Arc<Broker>, _: SocketAddr, request: Request<'_>) -> Outcome {
     let header = request.header.clone();
-    let fetch: FetchRequest = match request.decode() {
+    let mut fetch: FetchRequest = match request.decode() {
         Ok(fetch) => fetch,
         Err(err) => return Outcome::Close(malformed(&header, &err)),
     };
-    if fetch.session_id != 0 || fetch.session_epoch > 0 {
-        let code = ErrorCode::FetchSessionIdNotFound.code();
-        return Outcome::Answer(Answer::Now(response(&header, code, Vec::new())));
-    }
+    let by_id = header.version >= TOPIC_IDS_FROM;
+    let asked = Asked { session_id: fetch.session_id, session_epoch: fetch.session_epoch, by_id };
+    let wanted = wanted(&mut fetch, by_id);
+    let forgotten = std::mem::take(&mut fetch.forgotten_topics_data).into_iter().flat_map(|forgotten| {
+        let topic = if by_id { TopicKey::Id(forgotten.topic_id) } else { TopicKey::Name(forgotten.topic.0) };
+        forgotten.partitions.into_iter().map(move |partition| (topic.clone(), partition))
+    });
+    let begun = broker.fetch_sessions.begin(asked, wanted, forgotten, clock::monotonic_ms(), clock::chance);
+    let work = match begun {
+        Ok(work) => work,
+        Err(code) => {
+            let whole = Whole { error_code: code.code(), ..Whole::default() };
+            return Outcome::Answer(Answer::Now(response(&header, whole, Vec::new())));
+        }
+    };
     let broker = Arc::clone(broker);
     Outcome::Answer(Answer::Later(Box::pin(async move {
         let wait_ms = u64::try_from(fetch.max_wait_ms).unwrap_or(0).min(broker.config.fetch_wait_max_ms);
         let deadline = Instant::now() + Duration::from_millis(wait_ms);
         let bytes_min = u64::try_from(fetch.min_bytes).unwrap_or(0);
+        let bytes_max = u64::try_from(fetch.max_bytes).unwrap_or(0).min(broker.config.fetch_bytes_max as u64);
+        let mut tries = 0;
         loop {
-            let plan = plan(&broker.catalog, &fetch, header.version, broker.config.fetch_bytes_max as u64);
+            let began = broker.began();
+            let mut plan = plan(&broker.catalog, work.wanted(), bytes_max, tries < COLD_TRIES);
+            if !plan.cold.is_empty() {
+                tries += 1;
+                let cold = std::mem::take(&mut plan.cold);
+                let warmed = broker.cold_reads.run(move || cold.iter().for_each(Cold::warm)).await;
+                warmed.map_err(|err| format!("its records could not be read: {err}"))?;
+                continue;
+            }
             // A fetch of nothing has nothing to wait for.
             let idle = plan.waits.is_empty();
             if plan.bytes >= bytes_min || plan.urgent || idle || Instant::now() >= deadline {
-                return Ok(response(&header, NONE, plan.topics));
+                let throttle_ms = broker.throttle_ms(&header.client_id, Use::Fetch, plan.bytes, began);
+                let whole = Whole { session_id: work.session_id(), throttle_ms, ..Whole::default() };
+                return Ok(response(&header, whole, work.finish(plan.results)));
             }
             let waits = plan.waits.iter().map(|(log, seen)| Box::pin(log.visible_beyond(*seen)));
             // If time is over first, whatever is there then goes out.
@@ -52,77 +80,133 @@ pub(crate) fn begin(broker: &Arc<Broker>, _: SocketAddr, request: Request<'_>) -
     })))
 }
 
+/// The partitions that a request names, which are taken out of it.
+pub(crate) fn wanted(fetch: &mut FetchRequest, by_id: bool) -> Vec<Wanted> {
+    let topics = std::mem::take(&mut fetch.topics);
+    let mut wanted = Vec::with_capacity(topics.iter().map(|topic| topic.partitions.len()).sum());
+    for topic in topics {
+        let key = if by_id { TopicKey::Id(topic.topic_id) } else { TopicKey::Name(topic.topic.0) };
+        wanted.extend(topic.partitions.into_iter().map(|one| {
+            Wanted::new(key.clone(), one.partition, one.fetch_offset, one.partition_max_bytes)
+                .with_epochs(one.current_leader_epoch, one.last_fetched_epoch)
+        }));
+    }
+    wanted
+}
+
 /// An answer that could be given now.
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
-    pub(crate) topics: Vec<FetchedTopic>,
+    /// For each partition that is wanted, in that order.
+    pub(crate) results: Vec<FetchResult>,
     pub(crate) bytes: u64,
     /// Something that a client must know at once.
     urgent: bool,
     /// The logs that could bring more, with how far each was seen.
     waits: Vec<(Arc<Log>, Offset)>,
+    /// What could not be found without waiting for the medium: the plan is to be made again when it is warm.
+    cold: Vec<Cold>,
 }
 
-/// What can be answered now, of at most `bytes_max` if not a single batch has more.
-pub(crate) fn plan(catalog: &Catalog, fetch: &FetchRequest, version: i16, bytes_max: u64) -> Plan {
+/// Batches whose headers are not in the page cache.
+#[derive(Debug)]
+struct Cold {
+    log: Arc<Log>,
+    offset: Offset,
+    bytes_max: u64,
+}
+
+impl Cold {
+    /// Reads the headers, and so brings them into the page cache. What is wrong with them the next plan tells.
+    fn warm(&self) {
+        let _ = self.log.read(self.offset, self.bytes_max, true, ReadBound::Visible);
+    }
+}
+
+/// What can be answered now, of at most `bytes_max` if not a single batch has more. With `cached_only` nothing is
+/// waited for: see [`Plan::cold`].
+pub(crate) fn plan<'a>(
+    catalog: &Catalog,
+    wanted: impl Iterator<Item = &'a Wanted>,
+    bytes_max: u64,
+    cached_only: bool,
+) -> Plan {
     let mut plan = Plan::default();
-    let bytes_max = u64::try_from(fetch.max_bytes).unwrap_or(0).min(bytes_max);
-    for asked in &fetch.topics {
-        let (topic, unknown) = if version >= TOPIC_IDS_FROM {
-            (catalog.topic_by_id(asked.topic_id), ErrorCode::UnknownTopicId)
-        } else {
-            (catalog.topic(&asked.topic), ErrorCode::UnknownTopicOrPartition)
-        };
-        let mut partitions = Vec::with_capacity(asked.partitions.len());
-        for one in &asked.partitions {
-            let left = bytes_max.saturating_sub(plan.bytes);
-            let result = match &topic {
-                Some(topic) => read_one(topic, one, left, &mut plan),
-                None => failed(one.partition, unknown),
+    // Partitions of one topic follow one another, nearly always.
+    let mut last: Option<(&TopicKey, Option<Arc<Topic>>)> = None;
+    for one in wanted {
+        let known = last.take().filter(|(key, _)| **key == one.topic);
+        let (key, topic) = known.unwrap_or_else(|| {
+            let topic = match &one.topic {
+                TopicKey::Id(id) => catalog.topic_by_id(*id),
+                TopicKey::Name(name) => catalog.topic(name),
             };
-            plan.urgent |= result.error_code != NONE;
-            plan.bytes += result.records.as_ref().map_or(0, ringmain_engine::Slice::len);
-            partitions.push(result);
-        }
-        plan.topics.push(FetchedTopic { name: asked.topic.to_string(), id: asked.topic_id, partitions });
+            (&one.topic, topic)
+        });
+        let left = bytes_max.saturating_sub(plan.bytes);
+        let result = match (&topic, &one.topic) {
+            (Some(topic), _) => read_one(topic, one, left, cached_only, &mut plan),
+            (None, TopicKey::Id(_)) => failed(one.partition, ErrorCode::UnknownTopicId),
+            (None, TopicKey::Name(_)) => failed(one.partition, ErrorCode::UnknownTopicOrPartition),
+        };
+        plan.urgent |= result.error_code != NONE || result.diverging.is_some();
+        plan.bytes += result.records.as_ref().map_or(0, ringmain_engine::Slice::len);
+        plan.results.push(result);
+        last = Some((key, topic));
     }
     plan
 }
 
 fn failed(index: i32, code: ErrorCode) -> FetchResult {
-    FetchResult { index, error_code: code.code(), high_watermark: -1, log_start_offset: -1, records: None }
+    FetchResult::failed(index, code.code())
 }
 
-fn read_one(topic: &Topic, asked: &FetchPartition, left: u64, plan: &mut Plan) -> FetchResult {
+fn read_one(topic: &Topic, asked: &Wanted, left: u64, cached_only: bool, plan: &mut Plan) -> FetchResult {
     let Some(partition) = topic.partition(asked.partition) else {
         return failed(asked.partition, ErrorCode::UnknownTopicOrPartition);
     };
-    if let Some(code) = epoch_error(asked.current_leader_epoch, partition.leader_epoch) {
+    if let Some(code) = epoch_error(asked.known_epoch, partition.leader_epoch) {
         return failed(asked.partition, code);
     }
     let log = &partition.log;
     // Before reading: what becomes visible after it wakes the wait.
     let progress = log.progress();
+    let found = |error_code, diverging, records| FetchResult {
+        index: asked.partition,
+        error_code,
+        high_watermark: progress.visible.0,
+        log_start_offset: progress.start.0,
+        diverging,
+        records,
+    };
+    if asked.fetched_epoch >= 0 {
+        let ends = log.end_of_epoch(LeaderEpoch(asked.fetched_epoch));
+        let (epoch, end) = ends.map_or((-1, -1), |(epoch, end)| (epoch.0, end.0));
+        if epoch < asked.fetched_epoch || end < asked.offset {
+            return found(NONE, Some((epoch, end)), None);
+        }
+    }
     plan.waits.push((Arc::clone(log), progress.visible));
-    let bytes_max = u64::try_from(asked.partition_max_bytes).unwrap_or(0).min(left);
+    let bytes_max = u64::try_from(asked.bytes_max).unwrap_or(0).min(left);
     let first = plan.bytes == 0;
-    let read = log.read(Offset(asked.fetch_offset), bytes_max, first, ReadBound::Visible);
-    let (error_code, records) = match read {
-        Ok(records) => (NONE, records),
+    let offset = Offset(asked.offset);
+    let read = match cached_only {
+        true => log.read_cached(offset, bytes_max, first, ReadBound::Visible),
+        false => log.read(offset, bytes_max, first, ReadBound::Visible),
+    };
+    match read {
+        Ok(records) => found(NONE, None, records),
+        Err(err) if err.is_cold() => {
+            plan.cold.push(Cold { log: Arc::clone(log), offset, bytes_max });
+            found(NONE, None, None)
+        }
         Err(err) => {
             let code = errors::read(&err);
             if code == ErrorCode::KafkaStorageError {
                 tracing::error!(log = log.name(), "a fetch failed: {err}");
             }
-            (code.code(), None)
+            found(code.code(), None, None)
         }
-    };
-    FetchResult {
-        index: asked.partition,
-        error_code,
-        high_watermark: progress.visible.0,
-        log_start_offset: progress.start.0,
-        records,
     }
 }
 

@@ -1,27 +1,35 @@
-//! Produce (0), versions 0 to 12.
+//! Produce (0), versions 0 to 13.
 //!
 //! Appends one batch to each partition, where it lies in the receive buffer. acks=0 is not answered,
 //! acks=1 when the batch is in the page cache, acks=all when it is durable (or written, for topics
 //! with `durability=page-cache`). Versions before 3 bring message formats that are not stored; they
-//! get UNSUPPORTED_FOR_MESSAGE_FORMAT. Omitted: transactions, topic ids (from 13 on), timestamps set
-//! by the broker, throttling.
+//! get UNSUPPORTED_FOR_MESSAGE_FORMAT. From 13 on topics are told by id. What a topic's configuration asks for
+//! (timestamps, codec) is done by `records.rs`; where single records are at fault, they are named (KIP-467).
+//! Omitted: transactions.
 
 use super::errors;
 use crate::api::{Answer, Outcome, malformed};
 use crate::broker::Broker;
+use crate::clock;
 use crate::metadata::{Durability as Policy, Topic};
-use crate::wire::produce::{ProducePartition, ProduceRequest, ProduceResult, response};
+use crate::quotas::Use;
+use crate::records::{self, Prepared, Refusal};
+use crate::wire::produce::{ProducePartition, ProduceRequest, ProduceResult, TopicRef, response};
 use crate::wire::{ErrorCode, NONE, Request};
+use ringmain_client::wire::compression::Compression;
 use ringmain_engine::{BatchHeader, Completion, Durability};
 use std::net::SocketAddr;
 use std::sync::Arc;
+
+/// The first version whose clients know zstd (KIP-110).
+const ZSTD_FROM: i16 = 7;
 
 /// A partition's result, and what it still waits for.
 type Pending = (ProduceResult, Option<Completion>);
 
 pub(crate) fn begin(broker: &Arc<Broker>, peer: SocketAddr, request: Request<'_>) -> Outcome {
     let Request { header, body } = request;
-    let produce = match ProduceRequest::parse(body, header.version) {
+    let produce = match ProduceRequest::parse(body, header.version, 2 * broker.config.partitions_max) {
         Ok(produce) => produce,
         Err(err) => return Outcome::Close(malformed(&header, &err)),
     };
@@ -31,37 +39,50 @@ pub(crate) fn begin(broker: &Arc<Broker>, peer: SocketAddr, request: Request<'_>
         _ => Some(ErrorCode::InvalidRequiredAcks),
     };
     let mut topics = Vec::with_capacity(produce.topics.len());
-    for one in &produce.topics {
-        let topic = broker.catalog.topic(&one.name);
+    let began = broker.began();
+    let mut bytes = 0;
+    let how = How {
+        acks: produce.acks,
+        version: header.version,
+        now_ms: clock::now_ms(),
+        bytes_max: broker.config.recompress_bytes_max,
+    };
+    for one in produce.topics {
+        let (topic, unknown) = match &one.topic {
+            TopicRef::Name(name) => (broker.catalog.topic(name), ErrorCode::UnknownTopicOrPartition),
+            TopicRef::Id(id) => (broker.catalog.topic_by_id(*id), ErrorCode::UnknownTopicId),
+        };
         let append = |partition: &ProducePartition| match (refusal, &topic) {
             (Some(code), _) => (refused(partition.index, code, None), None),
-            (None, None) => (refused(partition.index, ErrorCode::UnknownTopicOrPartition, None), None),
+            (None, None) => (refused(partition.index, unknown, None), None),
             (None, Some(topic)) => {
-                append_one(topic, partition.index, produce.acks, &mut body[partition.records.clone()])
+                append_one(topic, partition.index, &how, &mut body[partition.records.clone()])
             }
         };
+        bytes += one.partitions.iter().map(|partition| partition.records.len() as u64).sum::<u64>();
         let results: Vec<Pending> = one.partitions.iter().map(append).collect();
-        topics.push((one.name.clone(), results));
+        topics.push((one.topic, results));
     }
+    let throttle_ms = broker.throttle_ms(&header.client_id, Use::Produce, bytes, began);
     let results =
         || topics.iter().flat_map(|(name, results)| results.iter().map(move |(result, _)| (name, result)));
     let failed = results().filter(|(_, result)| result.error_code != NONE).count();
     // One line for a request, however many partitions it names.
     if let Some((name, result)) = results().find(|(_, result)| result.error_code != NONE) {
         let reason = result.error_message.as_deref().unwrap_or("unknown topic or partition");
-        tracing::info!(%peer, topic = name, partition = result.index, code = result.error_code, failed,
+        tracing::info!(%peer, topic = %name, partition = result.index, code = result.error_code, failed,
             "a produce request was refused: {reason}");
     }
     if produce.acks == 0 {
         // Nobody waits for an answer: closing is the only way to tell.
         return match failed {
-            0 => Outcome::Silent,
+            0 => Outcome::Silent { throttle_ms },
             _ => Outcome::Close("a batch sent with acks=0 was refused".into()),
         };
     }
     if topics.iter().flat_map(|(_, results)| results).all(|(_, waits)| waits.is_none()) {
         let done: Vec<_> = topics.into_iter().map(|(name, results)| (name, settled(results))).collect();
-        return Outcome::Answer(Answer::Now(response(&header, &done)));
+        return Outcome::Answer(Answer::Now(response(&header, &done, throttle_ms)));
     }
     Outcome::Answer(Answer::Later(Box::pin(async move {
         let mut done = Vec::with_capacity(topics.len());
@@ -77,7 +98,7 @@ pub(crate) fn begin(broker: &Arc<Broker>, peer: SocketAddr, request: Request<'_>
             }
             done.push((name, finished));
         }
-        Ok(response(&header, &done))
+        Ok(response(&header, &done, throttle_ms))
     })))
 }
 
@@ -86,10 +107,27 @@ fn settled(results: Vec<Pending>) -> Vec<ProduceResult> {
 }
 
 fn refused(index: i32, code: ErrorCode, error_message: Option<String>) -> ProduceResult {
-    ProduceResult { index, error_code: code.code(), error_message, base_offset: -1, log_start_offset: -1 }
+    ProduceResult {
+        index,
+        error_code: code.code(),
+        error_message,
+        base_offset: -1,
+        log_append_time_ms: -1,
+        log_start_offset: -1,
+        record_errors: Vec::new(),
+    }
 }
 
-fn append_one(topic: &Topic, index: i32, acks: i16, records: &mut [u8]) -> Pending {
+/// What holds for all batches of a request.
+struct How {
+    acks: i16,
+    version: i16,
+    now_ms: i64,
+    /// Of a decompressed batch.
+    bytes_max: usize,
+}
+
+fn append_one(topic: &Topic, index: i32, how: &How, records: &mut [u8]) -> Pending {
     let Some(partition) = topic.partition(index) else {
         return (refused(index, ErrorCode::UnknownTopicOrPartition, None), None);
     };
@@ -99,14 +137,25 @@ fn append_one(topic: &Topic, index: i32, acks: i16, records: &mut [u8]) -> Pendi
             None,
         );
     }
-    if let Some(reason) = not_for_clients(records) {
-        return (refused(index, ErrorCode::InvalidRecord, Some(reason.into())), None);
+    // Bytes that are no batch are the engine's to refuse.
+    let header = BatchHeader::parse(records).ok();
+    let mut prepared = Prepared::default();
+    if let Some(header) = &header {
+        let fit = not_for_clients(header, records.len(), how.version)
+            .and_then(|()| records::prepare(&topic.config, header, records, how.now_ms, how.bytes_max));
+        match fit {
+            Ok(fit) => prepared = fit,
+            Err(Refusal { code, reason, record_errors }) => {
+                return (ProduceResult { record_errors, ..refused(index, code, Some(reason)) }, None);
+            }
+        }
     }
-    let durability = match (acks, topic.config.durability) {
+    let batch = prepared.rebuilt.as_deref_mut().unwrap_or(records);
+    let durability = match (how.acks, topic.config.durability) {
         (-1, Policy::Fsync) => Durability::Durable,
         _ => Durability::Written,
     };
-    match partition.log.append(records, durability) {
+    match partition.log.append(batch, durability) {
         Err(err) => (refused(index, errors::append(&err), Some(err.to_string())), None),
         Ok(appended) => {
             let result = ProduceResult {
@@ -114,7 +163,10 @@ fn append_one(topic: &Topic, index: i32, acks: i16, records: &mut [u8]) -> Pendi
                 error_code: NONE,
                 error_message: None,
                 base_offset: appended.base_offset.0,
+                // That of the original is not known any more.
+                log_append_time_ms: if appended.duplicate { -1 } else { prepared.append_time_ms },
                 log_start_offset: partition.log.progress().start.0,
+                record_errors: Vec::new(),
             };
             // Not asked yet: nothing is begun before the appends to all partitions are made.
             let waits = durability == Durability::Durable;
@@ -123,15 +175,24 @@ fn append_one(topic: &Topic, index: i32, acks: i16, records: &mut [u8]) -> Pendi
     }
 }
 
-/// What the engine takes and a producer may not send. Bytes that are no batch are the engine's to
-/// refuse.
-fn not_for_clients(records: &[u8]) -> Option<&'static str> {
-    let header = BatchHeader::parse(records).ok()?;
+/// What the engine takes and a producer may not send.
+fn not_for_clients(header: &BatchHeader, bytes: usize, version: i16) -> Result<(), Refusal> {
+    let refuse = |code, reason: &str| Err(Refusal { code, reason: reason.into(), record_errors: Vec::new() });
     if header.is_control() {
-        return Some("control batches are the broker's own");
+        return refuse(ErrorCode::InvalidRecord, "control batches are the broker's own");
     }
     if header.is_transactional() {
-        return Some("transactions are not served");
+        return refuse(ErrorCode::InvalidRecord, "transactions are not served");
     }
-    (header.size_bytes < records.len()).then_some("a request has one batch for each partition")
+    if header.size_bytes < bytes {
+        return refuse(ErrorCode::InvalidRecord, "a request has one batch for each partition");
+    }
+    match Compression::from_code(header.compression().into()) {
+        None => refuse(ErrorCode::InvalidRecord, "the batch is compressed with a codec that nobody knows"),
+        Some(Compression::Zstd) if version < ZSTD_FROM => refuse(
+            ErrorCode::UnsupportedCompressionType,
+            "zstd needs version 7 of produce requests: its consumers may not know it",
+        ),
+        _ => Ok(()),
+    }
 }

@@ -2,6 +2,7 @@
 
 use super::image::ApplyError;
 use super::{Command, Image, METADATA_LOG, TopicConfig, TopicImage, log_name};
+use crate::quotas::Quotas;
 use crate::replay::{ReplayError, replay};
 use ringmain_engine::{
     AppendError, BatchBuilder, CreateError, DeleteError, Durability, LeaderEpoch, Log, LogConfig, LogId,
@@ -68,6 +69,7 @@ pub(crate) struct Catalog {
     defaults: TopicConfig,
     image: Mutex<Image>,
     topics: RwLock<Topics>,
+    quotas: Quotas,
     cluster_id: String,
 }
 
@@ -96,9 +98,11 @@ impl Catalog {
             defaults,
             image: Mutex::new(image),
             topics: RwLock::default(),
+            quotas: Quotas::default(),
             cluster_id: String::new(),
         };
         catalog.prepare()?;
+        catalog.quotas.set(catalog.with_image(|image| image.client_quotas.clone()));
         catalog.cluster_id = catalog.with_image(|image| image.cluster_id.clone());
         Ok(catalog)
     }
@@ -178,6 +182,22 @@ impl Catalog {
     /// Partitions of all topics together.
     pub(crate) fn partition_count(&self) -> usize {
         self.topics().by_name.values().map(|topic| topic.partitions.len()).sum()
+    }
+
+    /// The client quotas in force.
+    pub(crate) fn quotas(&self) -> &Quotas {
+        &self.quotas
+    }
+
+    /// Changes the quotas of a client id, durably; they are in force when this returns.
+    pub(crate) fn set_quotas(
+        &self,
+        client_id: Option<String>,
+        quotas: BTreeMap<String, f64>,
+    ) -> Result<(), CatalogError> {
+        self.record(&Command::ClientQuotasSet { client_id, quotas })?;
+        self.quotas.set(self.with_image(|image| image.client_quotas.clone()));
+        Ok(())
     }
 
     pub(crate) fn cluster_id(&self) -> &str {

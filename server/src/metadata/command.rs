@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use uuid::Uuid;
 
 /// A change of the metadata.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case")]
 pub(crate) enum Command {
     /// The first command of all.
@@ -25,6 +25,8 @@ pub(crate) enum Command {
     TopicConfigured { id: Uuid, config: BTreeMap<String, String> },
     /// A topic has more partitions: `total` in all, the new ones with this epoch.
     PartitionsAdded { id: Uuid, total: i32, leader_epoch: i32 },
+    /// The quotas of a client id, or of all that have none of their own; all of them.
+    ClientQuotasSet { client_id: Option<String>, quotas: BTreeMap<String, f64> },
     /// A topic is gone for clients; its logs are about to be removed.
     TopicDeleted { id: Uuid },
     /// The logs of a deleted topic are removed.

@@ -4,12 +4,16 @@ use super::{
     Catalog, CatalogError, Command, ConfigChange, OFFSETS_TOPIC, Topic, TopicConfig, names_collide,
     topic_name_error,
 };
+use crate::quotas::quota_error;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
+
+/// Client ids that may have quotas of their own.
+const CLIENT_QUOTAS_MAX: usize = 10_000;
 
 /// A topic that is asked for.
 #[derive(Clone, Debug)]
@@ -33,6 +37,8 @@ pub(crate) enum ChangeError {
     Config(String),
     #[error("topic {name} collides with {other}: '.' and '_' cannot be told apart in metrics")]
     Collides { name: String, other: String },
+    #[error("{0}")]
+    Quota(String),
     #[error("topic {name} has {has} partitions, {asked} were asked for; there can only be more")]
     NotMore { name: String, has: usize, asked: i32 },
     #[error("a topic has 1 to {max} partitions, {asked} were asked for")]
@@ -53,8 +59,24 @@ type Reply<T> = oneshot::Sender<Result<T, ChangeError>>;
 enum Change {
     Create(NewTopic, Reply<Option<Arc<Topic>>>),
     Delete(Uuid, Reply<()>),
-    Configure { topic: String, change: ConfigChange, validate_only: bool, reply: Reply<()> },
-    AddPartitions { topic: String, total: i32, validate_only: bool, reply: Reply<()> },
+    Configure {
+        topic: String,
+        change: ConfigChange,
+        validate_only: bool,
+        reply: Reply<()>,
+    },
+    AddPartitions {
+        topic: String,
+        total: i32,
+        validate_only: bool,
+        reply: Reply<()>,
+    },
+    AlterQuotas {
+        client_id: Option<String>,
+        changes: BTreeMap<String, Option<f64>>,
+        validate_only: bool,
+        reply: Reply<()>,
+    },
     ReserveProducerIds(i64, Reply<i64>),
 }
 
@@ -128,6 +150,16 @@ impl Controller {
         self.ask(|reply| Change::AddPartitions { topic, total, validate_only, reply }).await
     }
 
+    /// Sets quotas of a client id, or of all that have none of their own, and removes those without a value.
+    pub(crate) async fn alter_quotas(
+        &self,
+        client_id: Option<String>,
+        changes: BTreeMap<String, Option<f64>>,
+        validate_only: bool,
+    ) -> Result<(), ChangeError> {
+        self.ask(|reply| Change::AlterQuotas { client_id, changes, validate_only, reply }).await
+    }
+
     /// The first of `count` producer ids that no one was given before, nor will be after a crash.
     pub(crate) async fn reserve_producer_ids(&self, count: i64) -> Result<i64, ChangeError> {
         self.ask(|reply| Change::ReserveProducerIds(count, reply)).await
@@ -148,6 +180,9 @@ fn perform(catalog: &Catalog, forget: &Forget, partitions_max: usize, change: Ch
         }
         Change::AddPartitions { topic, total, validate_only, reply } => {
             let _ = reply.send(add_partitions(catalog, partitions_max, &topic, total, validate_only));
+        }
+        Change::AlterQuotas { client_id, changes, validate_only, reply } => {
+            let _ = reply.send(alter_quotas(catalog, client_id, changes, validate_only));
         }
         Change::ReserveProducerIds(count, reply) => {
             let first = catalog.with_image(|image| image.next_producer_id);
@@ -227,6 +262,37 @@ fn add_partitions(
     if !validate_only {
         catalog.add_partitions(&topic, total)?;
         tracing::info!(topic = topic.name, partitions = total, "partitions added");
+    }
+    Ok(())
+}
+
+fn alter_quotas(
+    catalog: &Catalog,
+    client_id: Option<String>,
+    changes: BTreeMap<String, Option<f64>>,
+    validate_only: bool,
+) -> Result<(), ChangeError> {
+    let mut quotas =
+        catalog.with_image(|image| image.client_quotas.get(&client_id).cloned()).unwrap_or_default();
+    for (name, value) in changes {
+        // One of an unknown name is not there to be removed.
+        if let Some(reason) = quota_error(&name, value.unwrap_or(1.0)) {
+            return Err(ChangeError::Quota(reason));
+        }
+        match value {
+            Some(value) => quotas.insert(name, value),
+            None => quotas.remove(&name),
+        };
+    }
+    let more = catalog.with_image(|image| image.client_quotas.len()) >= CLIENT_QUOTAS_MAX;
+    if more && catalog.with_image(|image| !image.client_quotas.contains_key(&client_id)) {
+        return Err(ChangeError::Quota(format!(
+            "there are quotas for {CLIENT_QUOTAS_MAX} client ids already"
+        )));
+    }
+    if !validate_only {
+        tracing::info!(client_id, ?quotas, "client quotas set");
+        catalog.set_quotas(client_id, quotas)?;
     }
     Ok(())
 }

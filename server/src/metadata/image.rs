@@ -1,6 +1,7 @@
 //! The state that the commands make: pure, the same wherever the same commands are applied.
 
 use super::Command;
+use crate::quotas::Settings;
 use std::collections::BTreeMap;
 use thiserror::Error;
 use uuid::Uuid;
@@ -16,12 +17,13 @@ pub(crate) struct TopicImage {
 }
 
 /// All metadata at one moment.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Image {
     pub(crate) cluster_id: String,
     pub(crate) topics: BTreeMap<String, TopicImage>,
     /// Deleted for clients, not yet from the disk.
     pub(crate) deleting: BTreeMap<Uuid, TopicImage>,
+    pub(crate) client_quotas: Settings,
     /// The first producer id that was never given out.
     pub(crate) next_producer_id: i64,
 }
@@ -68,6 +70,13 @@ impl Image {
                 let total = usize::try_from(*total).ok().filter(|total| *total > topic.leader_epochs.len());
                 let total = total.ok_or_else(|| ApplyError(format!("topic {id} has as many partitions")))?;
                 topic.leader_epochs.resize(total, *leader_epoch);
+            }
+            Command::ClientQuotasSet { client_id, quotas } => {
+                if quotas.is_empty() {
+                    self.client_quotas.remove(client_id);
+                } else {
+                    self.client_quotas.insert(client_id.clone(), quotas.clone());
+                }
             }
             Command::TopicDeleted { id } => {
                 let name = self.topics.values().find(|topic| topic.id == *id).map(|topic| topic.name.clone());

@@ -1,10 +1,12 @@
 //! A connection: requests are begun in the order in which they come, and answered in that order. While
-//! appends and fetches wait, appends after them are begun; all else is done in turn.
+//! appends and fetches wait, appends after them are begun; all else is done in turn. A client that is over its
+//! quota is not read from for a while, and one that does nothing for long is left.
 
-use super::frames::{BufferPool, FrameError, FrameLimits, FrameReader};
+use super::frames::{BufferPool, FrameError, FrameLimits, FrameReader, Held, hold};
 use super::send::send_response;
 use crate::api::{self, Answer, Call, Outcome};
 use crate::broker::Broker;
+use crate::cold_reads::ColdReads;
 use std::cell::Cell;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -14,10 +16,12 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 /// How long requests of a peer that is gone may take to be done.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
+/// How often a connection is looked at within the time after which it is idle.
+const IDLE_LOOKS: u32 = 4;
 
 /// Why a connection was closed by this side.
 #[derive(Debug, Error)]
@@ -38,16 +42,21 @@ pub(super) async fn serve(
     pool: Rc<BufferPool>,
 ) -> Result<(), Closed> {
     let (answers, queue) = mpsc::channel(broker.config.connection_inflight_max);
-    let control = Pending::default();
-    let mut answering = pin!(answer(&stream, queue, &control));
+    let (control, traffic) = (Pending::default(), Traffic::default());
+    let idle_max = Duration::from_millis(broker.config.connection_idle_max_ms);
+    let mut answering = pin!(answer(&stream, queue, &broker.cold_reads, &control, &traffic));
     tokio::select! {
-        ended = receive(&stream, peer, &broker, &pool, answers, &control) => {
+        ended = receive(&stream, peer, &broker, &pool, answers, (&control, &traffic)) => {
             ended?;
             // What was received whole is done, though the peer may take no answer any more.
             let _ = timeout(DRAIN_MAX, answering).await;
             Ok(())
         }
         ended = &mut answering => ended,
+        () = traffic.idle(idle_max) => {
+            tracing::info!(%peer, "connection closed: idle for {} ms", idle_max.as_millis());
+            Ok(())
+        }
     }
 }
 
@@ -56,14 +65,15 @@ async fn receive(
     peer: SocketAddr,
     broker: &Arc<Broker>,
     pool: &BufferPool,
-    answers: mpsc::Sender<Answer>,
-    control: &Pending,
+    answers: mpsc::Sender<Queued>,
+    (control, traffic): (&Pending, &Traffic),
 ) -> Result<(), Closed> {
     let limits = FrameLimits {
         produce_bytes: broker.config.request_bytes_max,
         control_bytes: broker.config.control_request_bytes_max,
+        stall_max: Duration::from_millis(broker.config.request_stall_max_ms),
     };
-    let mut frames = FrameReader::new(stream, pool, limits);
+    let mut frames = FrameReader::new(stream, pool, &broker.receiving_bytes, limits);
     loop {
         // Room for the answer first: a client that reads none is not read from.
         let Ok(room) = answers.reserve().await else { return Ok(()) };
@@ -77,16 +87,71 @@ async fn receive(
             }
             Err(err) => return Err(err.into()),
         };
-        if api::is_begun_at_once(frame) {
+        traffic.moved();
+        traffic.until_unmuted().await;
+        // What is begun at once is over at once: only its outcome is waited for.
+        let held = if api::is_begun_at_once(frame) {
             control.none().await;
-        }
+            None
+        } else {
+            Some(hold(&broker.waiting_bytes, frame.len()).await.map_err(FrameError::from)?)
+        };
         match api::begin(Call { broker, peer, frame }) {
             Outcome::Answer(answer) => {
                 control.add(matches!(answer, Answer::Control(_)));
-                room.send(answer);
+                traffic.waiting.set(traffic.waiting.get() + 1);
+                room.send((answer, held));
             }
-            Outcome::Silent => {}
+            Outcome::Silent { throttle_ms } => traffic.mute(throttle_ms),
             Outcome::Close(reason) => return Err(Closed::Request(reason)),
+        }
+    }
+}
+
+/// An answer to come, and what its request takes of the memory for requests.
+type Queued = (Answer, Option<Held>);
+
+/// What goes on, for telling a connection that is idle.
+#[derive(Default)]
+struct Traffic {
+    /// Changes with every request that was received and whenever some of an answer left.
+    moves: Cell<u64>,
+    /// Answers that were not sent yet.
+    waiting: Cell<usize>,
+    /// Whether one of them is being sent.
+    sending: Cell<bool>,
+    muted_until: Cell<Option<Instant>>,
+}
+
+impl Traffic {
+    fn moved(&self) {
+        self.moves.set(self.moves.get().wrapping_add(1));
+    }
+
+    fn mute(&self, throttle_ms: u32) {
+        if throttle_ms > 0 {
+            self.muted_until.set(Some(Instant::now() + Duration::from_millis(throttle_ms.into())));
+        }
+    }
+
+    /// Waits while the client is over its quota.
+    async fn until_unmuted(&self) {
+        while let Some(until) = self.muted_until.take() {
+            sleep_until(until).await;
+            self.moved();
+        }
+    }
+
+    /// Waits until nothing has moved for `max`, and nothing is waited for but the client.
+    async fn idle(&self, max: Duration) {
+        let mut seen = self.moves.get();
+        let mut still = 0;
+        while still < IDLE_LOOKS {
+            sleep(max / IDLE_LOOKS).await;
+            let busy = self.waiting.get() > 0 && !self.sending.get();
+            let moves = self.moves.get();
+            still = if busy || moves != seen { 0 } else { still + 1 };
+            seen = moves;
         }
     }
 }
@@ -119,11 +184,13 @@ impl Pending {
 /// Sends the answers in order, until there are no more requests.
 async fn answer(
     stream: &TcpStream,
-    mut queue: mpsc::Receiver<Answer>,
+    mut queue: mpsc::Receiver<Queued>,
+    cold: &ColdReads,
     control: &Pending,
+    traffic: &Traffic,
 ) -> Result<(), Closed> {
     let mut gone = false;
-    while let Some(answer) = queue.recv().await {
+    while let Some((answer, held)) = queue.recv().await {
         let response = match answer {
             Answer::Now(response) => response,
             Answer::Later(response) => response.await.map_err(Closed::Request)?,
@@ -133,10 +200,16 @@ async fn answer(
                 response
             }
         };
+        drop(held);
+        traffic.mute(response.throttle_ms);
         if gone {
             continue;
         }
-        match send_response(stream, &response).await {
+        traffic.sending.set(true);
+        let sent = send_response(stream, &response, cold, || traffic.moved()).await;
+        traffic.sending.set(false);
+        traffic.waiting.set(traffic.waiting.get() - 1);
+        match sent {
             Ok(()) => {}
             Err(err) if err.kind() == std::io::ErrorKind::UnexpectedEof => return Err(Closed::Send(err)),
             Err(err) => {

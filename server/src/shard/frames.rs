@@ -2,8 +2,12 @@
 
 use std::cell::RefCell;
 use std::io;
+use std::sync::Arc;
+use std::time::Duration;
 use thiserror::Error;
 use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout_at};
 
 /// What a connection reads into while its requests are small.
 const SMALL_BYTES: usize = 16 * 1024;
@@ -22,6 +26,8 @@ pub(super) enum FrameError {
         "a request claims {length} bytes, more than the {limit} that {key} allows; is this a client of the Kafka protocol?"
     )]
     TooLarge { length: usize, limit: usize, key: &'static str },
+    #[error("less than {LARGE_BYTES} bytes of its request came within {0} ms")]
+    Stalled(u64),
     #[error("it ended within a request")]
     Cut,
     #[error("{0}")]
@@ -61,28 +67,49 @@ impl BufferPool {
 pub(super) struct FrameLimits {
     pub(super) produce_bytes: usize,
     pub(super) control_bytes: usize,
+    /// The time in which some of a large request must come.
+    pub(super) stall_max: Duration,
+}
+
+/// A part of `queued.max.request.bytes`, given back when dropped.
+pub(super) type Held = OwnedSemaphorePermit;
+
+/// Takes `bytes` of what requests may take in memory, or waits for it, in turn. Who waits holds nothing, so all get
+/// on.
+pub(super) async fn hold(memory: &Arc<Semaphore>, bytes: usize) -> io::Result<Held> {
+    let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+    match Arc::clone(memory).try_acquire_many_owned(bytes) {
+        Ok(held) => Ok(held),
+        Err(_) => Arc::clone(memory).acquire_many_owned(bytes).await.map_err(io::Error::other),
+    }
 }
 
 /// Reads frames off a connection.
 pub(super) struct FrameReader<'a> {
     stream: &'a TcpStream,
     pool: &'a BufferPool,
+    memory: &'a Arc<Semaphore>,
     limits: FrameLimits,
     small: Vec<u8>,
     start: usize,
     end: usize,
     /// In use while a large frame is received and handled.
-    large: Option<Vec<u8>>,
+    large: Option<(Vec<u8>, Option<Held>)>,
 }
 
 impl<'a> FrameReader<'a> {
-    pub(super) fn new(stream: &'a TcpStream, pool: &'a BufferPool, limits: FrameLimits) -> Self {
-        Self { stream, pool, limits, small: vec![0; SMALL_BYTES], start: 0, end: 0, large: None }
+    pub(super) fn new(
+        stream: &'a TcpStream,
+        pool: &'a BufferPool,
+        memory: &'a Arc<Semaphore>,
+        limits: FrameLimits,
+    ) -> Self {
+        Self { stream, pool, memory, limits, small: vec![0; SMALL_BYTES], start: 0, end: 0, large: None }
     }
 
     /// The next frame without its length; `None` when the peer has closed between two.
     pub(super) async fn next(&mut self) -> Result<Option<&mut [u8]>, FrameError> {
-        if let Some(buffer) = self.large.take() {
+        if let Some((buffer, _)) = self.large.take() {
             self.pool.give(buffer);
         }
         // Length and API key come first: they decide how much may follow.
@@ -136,26 +163,42 @@ impl<'a> FrameReader<'a> {
     }
 
     async fn receive_large(&mut self, length: usize) -> Result<&mut [u8], FrameError> {
-        let mut buffer = self.pool.take();
         let from = self.start + LENGTH_BYTES;
         let have = (self.end - from).min(length);
-        if buffer.len() < have {
-            buffer.resize(LARGE_BYTES.max(have).min(length), 0);
+        // As much as a small request may have takes nothing from the others. The rest is held as a whole: who
+        // held a part and waited for more could wait for another who does the same.
+        let mut held = None;
+        let mut buffer = self.pool.take();
+        let mut may_use = LARGE_BYTES.max(have).min(length);
+        if buffer.len() < may_use {
+            buffer.resize(may_use, 0);
         }
         buffer[..have].copy_from_slice(&self.small[from..from + have]);
         self.start = from + have;
         let mut done = have;
+        let mut progress = Progress::new(self.limits.stall_max, done);
         while done < length {
-            if done == buffer.len() {
-                buffer.resize((done * 2).min(length), 0);
+            if done == may_use {
+                if held.is_none() {
+                    held = Some(hold(self.memory, length - done).await?);
+                    progress = Progress::new(self.limits.stall_max, done);
+                }
+                may_use = (done * 2).min(length);
+                if buffer.len() < may_use {
+                    buffer.resize(may_use, 0);
+                }
             }
-            let room = buffer.len().min(length);
-            match read(self.stream, &mut buffer[done..room]).await? {
-                0 => return Err(FrameError::Cut),
-                count => done += count,
+            match read_soon(self.stream, &mut buffer[done..may_use], progress.until).await {
+                Ok(0) => return Err(FrameError::Cut),
+                Ok(count) => done += count,
+                Err(Stall::Io(err)) => return Err(err.into()),
+                Err(Stall::Stalled) => {
+                    return Err(FrameError::Stalled(self.limits.stall_max.as_millis() as u64));
+                }
             }
+            progress.came(done);
         }
-        Ok(&mut self.large.insert(buffer)[..length])
+        Ok(&mut self.large.insert((buffer, held)).0[..length])
     }
 
     /// Reads more into the small buffer; `false` at the end of the stream.
@@ -177,7 +220,7 @@ impl<'a> FrameReader<'a> {
 
 impl Drop for FrameReader<'_> {
     fn drop(&mut self) {
-        if let Some(buffer) = self.large.take() {
+        if let Some((buffer, _)) = self.large.take() {
             self.pool.give(buffer);
         }
     }
@@ -190,5 +233,47 @@ async fn read(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
             Err(err) if err.kind() == io::ErrorKind::WouldBlock => {}
             other => return other,
         }
+    }
+}
+
+/// Watches that a large request keeps coming: what it holds, others wait for.
+struct Progress {
+    stall_max: Duration,
+    from: usize,
+    until: Instant,
+}
+
+impl Progress {
+    fn new(stall_max: Duration, done: usize) -> Self {
+        Self { stall_max, from: done, until: Instant::now() + stall_max }
+    }
+
+    fn came(&mut self, done: usize) {
+        if done - self.from >= LARGE_BYTES {
+            *self = Self::new(self.stall_max, done);
+        }
+    }
+}
+
+/// As [`read`], until then.
+async fn read_soon(stream: &TcpStream, buffer: &mut [u8], until: Instant) -> Result<usize, Stall> {
+    loop {
+        match stream.try_read(buffer) {
+            Err(err) if err.kind() == io::ErrorKind::WouldBlock => {}
+            other => return Ok(other?),
+        }
+        timeout_at(until, stream.readable()).await.map_err(|_| Stall::Stalled)??;
+    }
+}
+
+/// Why no more of a large request came.
+enum Stall {
+    Stalled,
+    Io(io::Error),
+}
+
+impl From<io::Error> for Stall {
+    fn from(err: io::Error) -> Self {
+        Self::Io(err)
     }
 }

@@ -6,10 +6,10 @@ use super::frames::BufferPool;
 use crate::broker::Broker;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -73,10 +73,14 @@ pub(super) async fn serve(
                 continue;
             }
         };
-        let open = broker.connections.fetch_add(1, Ordering::Relaxed);
-        let guard = Open(Arc::clone(&broker));
-        if open >= broker.config.connections_max {
-            tracing::warn!(%peer, "refused: {open} connections are open, which is max.connections");
+        let (guard, open, from_there) = Open::count(&broker, peer.ip());
+        if open > broker.config.connections_max {
+            tracing::warn!(%peer, "refused: {} connections are open, which is max.connections", open - 1);
+            continue;
+        }
+        if from_there > broker.config.connections_per_address_max {
+            let others = from_there - 1;
+            tracing::warn!(%peer, "refused: {others} connections of its address are open, which is max.connections.per.ip");
             continue;
         }
         // Both only make things better: a socket that refuses them serves all the same.
@@ -99,10 +103,28 @@ pub(super) async fn serve(
 }
 
 /// Counts a connection for as long as it is there.
-struct Open(Arc<Broker>);
+struct Open(Arc<Broker>, IpAddr);
+
+impl Open {
+    /// Counts one more: all that are open then, and those of its address.
+    fn count(broker: &Arc<Broker>, address: IpAddr) -> (Self, usize, usize) {
+        let open = broker.connections.fetch_add(1, Ordering::Relaxed) + 1;
+        let mut all = broker.connections_by_address.lock().unwrap_or_else(PoisonError::into_inner);
+        let from_there = all.entry(address).or_default();
+        *from_there += 1;
+        (Self(Arc::clone(broker), address), open, *from_there)
+    }
+}
 
 impl Drop for Open {
     fn drop(&mut self) {
         self.0.connections.fetch_sub(1, Ordering::Relaxed);
+        let mut all = self.0.connections_by_address.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(from_there) = all.get_mut(&self.1) {
+            *from_there -= 1;
+            if *from_there == 0 {
+                all.remove(&self.1);
+            }
+        }
     }
 }

@@ -50,6 +50,10 @@ impl<'a> Cursor<'a> {
         Ok(i64::from_be_bytes(self.array()?))
     }
 
+    pub(crate) fn uuid(&mut self) -> Result<uuid::Uuid, Malformed> {
+        self.array().map(uuid::Uuid::from_bytes)
+    }
+
     pub(crate) fn uvarint(&mut self) -> Result<u32, Malformed> {
         let mut value = 0u64;
         for shift in (0..35).step_by(7) {

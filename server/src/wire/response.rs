@@ -26,6 +26,8 @@ impl Part {
 #[derive(Debug)]
 pub(crate) struct Response {
     pub(crate) parts: Vec<Part>,
+    /// For how long the client is not read from when it has this.
+    pub(crate) throttle_ms: u32,
 }
 
 impl Response {
@@ -53,7 +55,7 @@ impl Response {
             patched[..4].copy_from_slice(&length.to_be_bytes());
             *first = patched.freeze();
         }
-        Self { parts }
+        Self { parts, throttle_ms: 0 }
     }
 
     /// A buffer that begins an answer written by hand.

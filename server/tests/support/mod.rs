@@ -34,10 +34,16 @@ pub(crate) struct Process {
 
 impl Process {
     pub(crate) fn start(dir: &Path) -> Self {
+        Self::start_with(dir, &[])
+    }
+
+    /// With further arguments of `ringmain serve`.
+    pub(crate) fn start_with(dir: &Path, args: &[&str]) -> Self {
         std::fs::create_dir_all(dir).unwrap();
         let mut child = ringmain()
             .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
             .arg(dir.join("data"))
+            .args(args)
             .stdout(Stdio::piped())
             .stderr(std::fs::File::create(dir.join("log")).unwrap())
             .spawn()
@@ -50,6 +56,10 @@ impl Process {
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     pub(crate) fn connect(&self) -> TcpStream {
