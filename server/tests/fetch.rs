@@ -321,3 +321,23 @@ fn who_read_what_is_not_there_learns_where_the_logs_part() {
     assert_eq!(diverging(5, 0), (-1, -1, batch().len()));
     assert_eq!(diverging(12, 0), (0, 10, 0), "epoch 0 ended before");
 }
+
+#[test]
+fn huge_sizes_and_waits_and_a_replica_id_give_a_client_nothing_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker =
+        Process::start_with(dir.path(), &["--set", "fetch.max.bytes=1024", "--set", "fetch.max.wait.ms=300"]);
+    let mut client = Client::new(&broker);
+    create(&mut client, "t");
+    for _ in 0..20 {
+        produce(&mut client, "t");
+    }
+    let asked = topic("t", partition(0).with_partition_max_bytes(i32::MAX));
+    let request = fetch(vec![asked]).with_max_bytes(i32::MAX).with_max_wait_ms(i32::MAX);
+    let data = only(client.ask(FETCH_VERSION, &request.clone().with_replica_id(BrokerId(3))));
+    assert!(bytes(&data) <= 1024 && data.high_watermark == 200, "{} bytes", bytes(&data));
+    let began = std::time::Instant::now();
+    let at_end = request.with_topics(vec![topic("t", partition(200))]);
+    assert_eq!(bytes(&only(client.ask(FETCH_VERSION, &at_end))), 0);
+    assert!(began.elapsed() < std::time::Duration::from_secs(15), "the wait was cut short");
+}

@@ -21,6 +21,7 @@ use uuid::Uuid;
 const MESSAGE_TOO_LARGE: i16 = 10;
 const INVALID_TIMESTAMP: i16 = 32;
 const UNSUPPORTED_VERSION: i16 = 35;
+const INVALID_REQUEST: i16 = 42;
 const UNSUPPORTED_COMPRESSION: i16 = 76;
 const INVALID_RECORD: i16 = 87;
 const UNKNOWN_TOPIC_ID: i16 = 100;
@@ -199,6 +200,33 @@ fn a_batch_that_grows_beyond_the_limit_is_refused() {
         MESSAGE_TOO_LARGE
     );
     assert_eq!(produce(&mut client, "t", 9, batch(&[1], 1000, Compression::Gzip)).error_code, 0);
+}
+
+#[test]
+fn every_special_timestamp_finds_its_offset() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Process::start(dir.path());
+    let mut client = Client::new(&broker);
+    create(&mut client, "t", &[]);
+    let now = now_ms();
+    for (codec, times) in [(Compression::None, [now - 9, now]), (Compression::Zstd, [now - 5, now - 7])] {
+        assert_eq!(produce(&mut client, "t", 9, batch(&times, 10, codec)).error_code, 0);
+    }
+    let mut find = |timestamp| {
+        let asked = ListOffsetsPartition::default().with_timestamp(timestamp).with_current_leader_epoch(-1);
+        let topic = ListOffsetsTopic::default().with_name(named("t")).with_partitions(vec![asked]);
+        let answer = client.ask(10, &ListOffsetsRequest::default().with_topics(vec![topic]));
+        let found = &answer.topics[0].partitions[0];
+        (found.error_code, found.offset, found.timestamp)
+    };
+    assert_eq!(find(-1), (0, 4, -1), "the end");
+    assert_eq!(find(-2), (0, 0, -1), "the start");
+    assert_eq!(find(-3), (0, 1, now), "the largest timestamp");
+    assert_eq!(find(-4), (0, 0, -1), "the start of what is here");
+    assert_eq!(find(-5), (0, -1, -1), "nothing is elsewhere");
+    assert_eq!(find(-6), (INVALID_REQUEST, -1, -1));
+    assert_eq!(find(now - 8), (0, 1, now), "the first record of that time or later");
+    assert_eq!(find(now + 1), (0, -1, -1), "none");
 }
 
 #[test]
