@@ -79,10 +79,18 @@ dropped: so no phase pays for the first touch of memory, which is slow on virtua
 
 const LOAD_HELP: &str = concat!(
     "\
-Example:
+Examples:
+  ringmain-bench load --list
+  ringmain-bench load --broker 127.0.0.1:9092 --workload omb-1-topic-16-partitions-1kb --self-check --out run.json
+  ringmain-bench load --broker 127.0.0.1:9092 --workload ramp --set duration=3s --set producers.batch_records=1
   ringmain-bench load --broker 127.0.0.1:9092 --total-bytes 4GiB --connections 4 --in-flight 8 \\
       --partitions 4 --floors --rounds 5 --data-dir ./ringmain-data --broker-pid 4711 --out run.json
 
+With --workload (a file, or a name of --list) producers and consumers do what the workload says, open loop:
+latency counts from when a request was due, end to end until a consumer has the record. Everything is read back
+and compared. bench/README.md explains the files.
+
+Without --workload:
 MB are 10^6 bytes of whole record batches, as they are sent and stored.
 Latency is from the moment a request is written until its answer is read. With --rate it is from the
 moment the request was due, so that a stall counts for every request that it held up.

@@ -148,7 +148,8 @@ impl<'a> Loop<'a> {
                 Due::AtOnce => {
                     let end = self.began.saturating_add(self.plan.schedule.end());
                     if now < end {
-                        return Some(end);
+                        // A fill ends by its bytes, not by the clock.
+                        return (end < Duration::MAX).then_some(end);
                     }
                     (0..self.worker.lanes.len()).for_each(|lane| self.mark(lane));
                     return None;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use proto_kafka::messages::api_versions_response::ApiVersion;
@@ -29,6 +29,8 @@ use proto_kafka::protocol::{Decodable, Encodable, StrBytes};
 pub(crate) struct Faults {
     /// Before each Produce answer.
     pub(crate) produce_delay: Duration,
+    /// Before Produce answers instead, by the number of the batch, over and over.
+    pub(crate) produce_delays: Vec<Duration>,
     /// Before the answer to this batch, once.
     pub(crate) stall: Option<(u64, Duration)>,
     /// Answered, but not kept; its offsets are given to the next.
@@ -58,6 +60,8 @@ pub(crate) struct State {
     topics: HashMap<String, Vec<Partition>>,
     /// Batches so far.
     pub(crate) produced: u64,
+    /// How long each Produce request took, from the last byte that was read to the answer.
+    pub(crate) served: Vec<Duration>,
     /// Topics that were deleted.
     pub(crate) deleted: Vec<String>,
 }
@@ -106,6 +110,7 @@ impl Connection {
             if self.stream.read_exact(&mut frame).is_err() {
                 return;
             }
+            let began = Instant::now();
             let mut frame = Bytes::from(frame);
             let header = RequestHeader::decode(&mut frame, 1).unwrap();
             let version = header.request_api_version;
@@ -131,6 +136,9 @@ impl Connection {
             out.extend_from_slice(&body);
             let size = (out.len() - 4) as u32;
             out[..4].copy_from_slice(&size.to_be_bytes());
+            if header.request_api_key == 0 {
+                self.state.lock().unwrap().served.push(began.elapsed());
+            }
             if self.stream.write_all(&out).is_err() {
                 return;
             }
@@ -166,7 +174,9 @@ impl Connection {
             }
         }
         drop(state);
-        std::thread::sleep(self.faults.produce_delay);
+        let delays = &self.faults.produce_delays;
+        let delay = delays.get(number as usize % delays.len().max(1));
+        std::thread::sleep(*delay.unwrap_or(&self.faults.produce_delay));
         if let Some((at, length)) = self.faults.stall
             && at == number
         {
