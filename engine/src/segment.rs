@@ -253,15 +253,19 @@ impl Segment {
         self.find(from, size_bytes, reads, |header| header.last_offset() >= offset)
     }
 
-    /// The first batch that holds a record of `timestamp_ms` or later.
+    /// The first batch that ends after `from` and holds a record of `timestamp_ms` or later.
     pub(crate) fn locate_time(
         &self,
         timestamp_ms: i64,
+        from: Offset,
         size_bytes: u64,
     ) -> Result<Option<(u64, BatchHeader)>, ReadError> {
         let relative = self.index.offset_before(timestamp_ms).map_err(self.io_error())?;
-        let from = self.index.position_before(relative).map_err(self.io_error())?;
-        self.find(from, size_bytes, Reads::Any, |header| header.max_timestamp_ms >= timestamp_ms)
+        let relative = relative.max(self.relative(from));
+        let position = self.index.position_before(relative).map_err(self.io_error())?;
+        let wanted =
+            |header: &BatchHeader| header.max_timestamp_ms >= timestamp_ms && header.last_offset() >= from;
+        self.find(position, size_bytes, Reads::Any, wanted)
     }
 
     /// The last batch boundary in `from..=limit`, where `from` is one.

@@ -6,6 +6,7 @@ mod support;
 
 use bytes::Bytes;
 use proto_kafka::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+use proto_kafka::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use proto_kafka::messages::fetch_request::{FetchPartition, FetchTopic};
 use proto_kafka::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use proto_kafka::messages::produce_request::{PartitionProduceData, TopicProduceData};
@@ -212,13 +213,7 @@ fn every_special_timestamp_finds_its_offset() {
     for (codec, times) in [(Compression::None, [now - 9, now]), (Compression::Zstd, [now - 5, now - 7])] {
         assert_eq!(produce(&mut client, "t", 9, batch(&times, 10, codec)).error_code, 0);
     }
-    let mut find = |timestamp| {
-        let asked = ListOffsetsPartition::default().with_timestamp(timestamp).with_current_leader_epoch(-1);
-        let topic = ListOffsetsTopic::default().with_name(named("t")).with_partitions(vec![asked]);
-        let answer = client.ask(10, &ListOffsetsRequest::default().with_topics(vec![topic]));
-        let found = &answer.topics[0].partitions[0];
-        (found.error_code, found.offset, found.timestamp)
-    };
+    let mut find = |timestamp| found(&mut client, timestamp);
     assert_eq!(find(-1), (0, 4, -1), "the end");
     assert_eq!(find(-2), (0, 0, -1), "the start");
     assert_eq!(find(-3), (0, 1, now), "the largest timestamp");
@@ -227,6 +222,24 @@ fn every_special_timestamp_finds_its_offset() {
     assert_eq!(find(-6), (INVALID_REQUEST, -1, -1));
     assert_eq!(find(now - 8), (0, 1, now), "the first record of that time or later");
     assert_eq!(find(now + 1), (0, -1, -1), "none");
+    // What lies before the start is not found, though its batch is still there.
+    let partition = DeleteRecordsPartition::default().with_offset(1);
+    let topic = DeleteRecordsTopic::default().with_name(named("t")).with_partitions(vec![partition]);
+    client.ask(2, &DeleteRecordsRequest::default().with_topics(vec![topic]));
+    assert_eq!(found(&mut client, now - 9), (0, 1, now));
+    let partition = DeleteRecordsPartition::default().with_offset(2);
+    let topic = DeleteRecordsTopic::default().with_name(named("t")).with_partitions(vec![partition]);
+    client.ask(2, &DeleteRecordsRequest::default().with_topics(vec![topic]));
+    assert_eq!(found(&mut client, now - 9), (0, 2, now - 5));
+}
+
+/// Error code, offset and timestamp that a search in "t" gives.
+fn found(client: &mut Client, timestamp: i64) -> (i16, i64, i64) {
+    let asked = ListOffsetsPartition::default().with_timestamp(timestamp).with_current_leader_epoch(-1);
+    let topic = ListOffsetsTopic::default().with_name(named("t")).with_partitions(vec![asked]);
+    let answer = client.ask(10, &ListOffsetsRequest::default().with_topics(vec![topic]));
+    let found = &answer.topics[0].partitions[0];
+    (found.error_code, found.offset, found.timestamp)
 }
 
 #[test]

@@ -200,14 +200,28 @@ impl Log {
     /// # Errors
     /// A segment is damaged or cannot be read.
     pub fn find_timestamp(&self, timestamp_ms: i64) -> Result<Option<(BatchHeader, Slice)>, ReadError> {
+        self.find_timestamp_from(timestamp_ms, Offset::ZERO)
+    }
+
+    /// As [`Log::find_timestamp`], of the batches that end after `from`: to go on behind one whose records of that
+    /// time lie before the log's start.
+    ///
+    /// # Errors
+    /// As [`Log::find_timestamp`].
+    pub fn find_timestamp_from(
+        &self,
+        timestamp_ms: i64,
+        from: Offset,
+    ) -> Result<Option<(BatchHeader, Slice)>, ReadError> {
         let progress = self.progress();
+        let from = from.max(progress.start);
         for segment in self.segment_list().iter() {
             let extent = segment.extent();
             let reaches = extent.max_timestamp.is_some_and(|max| max.timestamp_ms >= timestamp_ms);
-            if !reaches || extent.end <= progress.start {
+            if !reaches || extent.end <= from {
                 continue;
             }
-            let Some((position, header)) = segment.locate_time(timestamp_ms, extent.size_bytes)? else {
+            let Some((position, header)) = segment.locate_time(timestamp_ms, from, extent.size_bytes)? else {
                 continue;
             };
             if header.end_offset() > progress.visible {

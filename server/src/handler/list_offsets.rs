@@ -98,17 +98,23 @@ fn by_time(partition: &Partition, timestamp: i64, bytes_max: usize) -> Result<Fo
         tracing::error!(log = partition.log.name(), "a search by time failed: {err}");
         code
     };
-    let found = partition.log.find_timestamp(timestamp).map_err(|err| failed(&err, errors::read(&err)))?;
-    let Some((header, slice)) = found else { return Ok(NOTHING) };
-    let mut bytes = Bytes::from(slice.read().map_err(|err| failed(&err, errors::read(&err)))?);
-    let records =
-        next_batch(&mut bytes).and_then(|batch| batch.map(|batch| batch.records(bytes_max)).transpose());
-    let records = records.map_err(|err| failed(&err, ErrorCode::CorruptMessage))?;
-    for record in records.into_iter().flatten() {
-        let record = record.map_err(|err| failed(&err, ErrorCode::CorruptMessage))?;
-        if record.timestamp >= timestamp {
-            return Ok((record.timestamp, record.offset, header.leader_epoch.0));
+    let log = &partition.log;
+    let mut from = log.progress().start;
+    // A batch whose records of that time lie before the start is passed over: it holds the start, so there is one.
+    loop {
+        let found =
+            log.find_timestamp_from(timestamp, from).map_err(|err| failed(&err, errors::read(&err)))?;
+        let Some((header, slice)) = found else { return Ok(NOTHING) };
+        let mut bytes = Bytes::from(slice.read().map_err(|err| failed(&err, errors::read(&err)))?);
+        let records =
+            next_batch(&mut bytes).and_then(|batch| batch.map(|batch| batch.records(bytes_max)).transpose());
+        let records = records.map_err(|err| failed(&err, ErrorCode::CorruptMessage))?;
+        for record in records.into_iter().flatten() {
+            let record = record.map_err(|err| failed(&err, ErrorCode::CorruptMessage))?;
+            if record.timestamp >= timestamp && record.offset >= from.0 {
+                return Ok((record.timestamp, record.offset, header.leader_epoch.0));
+            }
         }
+        from = header.end_offset();
     }
-    Ok(NOTHING)
 }
