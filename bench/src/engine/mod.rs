@@ -7,6 +7,7 @@ mod error;
 mod fill;
 mod open;
 mod pace;
+mod range;
 mod rotation;
 mod small;
 mod tail;
@@ -78,6 +79,7 @@ pub(crate) fn engine(args: &EngineArgs, stop: &Stop) -> Result<FiguresReport, Be
                     groups.push(durable::durable(&run, *logs)?);
                 }
             }
+            Part::Range => groups.extend(range::range(&run)?),
             Part::Small => groups.push(small::small(&run)?),
             Part::Tail => groups.push(tail::tail(&run)?),
             Part::Open => groups.push(open::open(&run)?),
@@ -97,6 +99,7 @@ fn turns_of(part: Part, args: &EngineArgs) -> usize {
     match part {
         Part::Append => append::TURNS,
         Part::Durable => args.log_counts.len() * durable::TURNS,
+        Part::Range => range::TURNS,
         Part::Small => small::TURNS,
         Part::Tail => tail::TURNS,
         Part::Open => open::TURNS,
