@@ -74,7 +74,7 @@ struct Way {
 
 fn open(run: &Run<'_>, name: &'static str, journal_range_bytes_max: u64) -> Result<Way, EngineError> {
     let config = StoreConfig { journal_range_bytes_max, ..StoreConfig::default() };
-    let store = Store::open(run.scratch.join(&directory(name)), config)?;
+    let store = Store::open(run.scratch.join(directory(name)), config)?;
     let log = create_log(&store, "log-0", 0, LogConfig::default())?;
     Ok(Way { name, log, batch: batch_of_bytes(BATCH_BYTES), _store: store })
 }
