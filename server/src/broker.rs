@@ -1,5 +1,7 @@
 //! The broker: everything that requests work with, and its start and end.
 
+use crate::admin::Admin;
+use crate::admin::counters::Counters;
 use crate::clock;
 use crate::cold_reads::ColdReads;
 use crate::config::{Config, ConfigError, Endpoint};
@@ -13,7 +15,7 @@ use ringmain_engine::{OpenError, Store, StoreConfig};
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -58,6 +60,10 @@ pub(crate) struct Broker {
     pub(crate) producer_ids: ProducerIds,
     pub(crate) fetch_sessions: Arc<FetchSessions>,
     pub(crate) connections: AtomicUsize,
+    /// Whether a stop waits for what is under way.
+    pub(crate) draining: AtomicBool,
+    /// Of each shard.
+    pub(crate) counters: Vec<Arc<Counters>>,
     /// Connections by the address that they come from.
     pub(crate) connections_by_address: Mutex<HashMap<IpAddr, usize>>,
     pub(crate) cold_reads: ColdReads,
@@ -90,6 +96,7 @@ pub struct Running {
     /// There until it is dropped.
     broker: Option<Arc<Broker>>,
     address: SocketAddr,
+    admin: Option<Admin>,
     endpoint: Endpoint,
     stop: watch::Sender<bool>,
     threads: Vec<JoinHandle<()>>,
@@ -112,6 +119,13 @@ impl Running {
         let listeners = shard::bind(config.listen, shards).map_err(listen)?;
         let address = listeners.first().and_then(|one| one.local_addr().ok()).unwrap_or(config.listen);
         let endpoint = config.advertise(address)?;
+        let admin = match config.admin {
+            None => None,
+            Some(address) => Some(Admin::start(address).map_err(|err| StartError::Listen {
+                address,
+                reason: listen_reason(&err).replace("--listen", "--admin"),
+            })?),
+        };
         let store_config = StoreConfig { io_mode: config.io_mode, log: config.log, ..config.store.clone() };
         let store = Arc::new(Store::open(&config.data_dir, store_config)?);
         tracing::info!(io = store.io_mode().name(), data = %config.data_dir.display(), "store opened");
@@ -172,6 +186,8 @@ impl Running {
             cold_reads,
             receiving_bytes: memory(),
             waiting_bytes: memory(),
+            draining: AtomicBool::new(false),
+            counters: (0..shards).map(|_| Arc::default()).collect(),
         });
         let (stop, stopped) = watch::channel(false);
         let mut threads =
@@ -181,7 +197,10 @@ impl Running {
             threads.push(shard.map_err(StartError::Thread)?);
         }
         let endpoint = broker.endpoint.clone();
-        Ok(Self { broker: Some(broker), address, endpoint, stop, threads, control: Some(control) })
+        if let Some(admin) = &admin {
+            admin.serving(&broker);
+        }
+        Ok(Self { broker: Some(broker), address, admin, endpoint, stop, threads, control: Some(control) })
     }
 
     /// Where it listens.
@@ -190,22 +209,34 @@ impl Running {
         self.address
     }
 
+    /// Where metrics and health are served, if they are.
+    #[must_use]
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(Admin::address)
+    }
+
     /// What clients are told.
     #[must_use]
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
     }
 
-    /// Ends all connections, makes everything durable and leaves the mark of a clean stop.
+    /// Answers what is under way, for a second at most, ends all connections, makes everything durable and leaves the mark of a clean stop.
     ///
     /// # Errors
     /// Something could not be made durable.
     pub fn stop(mut self) -> io::Result<()> {
+        if let Some(broker) = &self.broker {
+            broker.draining.store(true, Ordering::Release);
+        }
         self.end_threads();
         self.broker.as_ref().map_or(Ok(()), |broker| broker.store.close())
     }
 
     fn end_threads(&mut self) {
+        if let Some(admin) = &self.admin {
+            admin.stopping();
+        }
         self.stop.send_replace(true);
         for thread in self.threads.drain(..) {
             // A panic was reported by the thread itself.
@@ -217,6 +248,7 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.end_threads();
+        self.admin = None;
         // The controller's thread ends once nobody can ask it for anything.
         self.broker = None;
         if let Some(control) = self.control.take() {

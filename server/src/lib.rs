@@ -3,6 +3,7 @@
 //! [`Running`] is a whole broker in a process; the `ringmain` command runs one.
 #![forbid(unsafe_code)]
 
+mod admin;
 mod api;
 mod broker;
 mod clock;

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod consume;
+mod generate;
 mod group;
 mod log;
 mod output;
@@ -40,6 +41,10 @@ enum Command {
     /// Look at the files of a log, without a broker.
     #[command(subcommand)]
     Log(log::LogCommand),
+    /// Print a script that completes commands in a shell.
+    Completions(generate::CompletionsArgs),
+    /// Write manual pages.
+    Man(generate::ManArgs),
 }
 
 /// Parses the arguments and does what they say.
@@ -49,6 +54,10 @@ pub(crate) fn main() -> ExitCode {
     let outcome = match cli.command {
         Command::Serve(args) => serve::run(args).map_err(Into::into),
         Command::Log(command) => log::run(command).map_err(Into::into),
+        Command::Completions(args) => generate::completions(&args).map_err(Into::into),
+        Command::Man(args) => generate::man(&args).map_err(|err| {
+            format!("the manual cannot be written to {}: {err}", args.directory().display()).into()
+        }),
         Command::Topic(command) => client(topic::run(command)),
         Command::Produce(args) => client(produce::run(args)),
         Command::Consume(args) => client(consume::run(args)),

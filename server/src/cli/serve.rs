@@ -3,6 +3,7 @@
 use clap::Args;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use ringmain::{Config, ConfigError, Running, StartError};
+use sd_notify::NotifyState;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -21,6 +22,9 @@ pub(super) struct ServeArgs {
     /// Where to listen [default: 127.0.0.1:9092].
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<SocketAddr>,
+    /// Where to serve metrics and health over HTTP (/metrics, /livez, /readyz) [default: nowhere].
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    admin: Option<SocketAddr>,
     /// What clients are told to connect to; needed when listening on every address.
     #[arg(long, value_name = "HOST:PORT")]
     advertised_listeners: Option<String>,
@@ -59,6 +63,9 @@ pub(super) fn run(args: ServeArgs) -> Result<(), ServeError> {
     if let Some(listen) = args.listen {
         config.listen = listen;
     }
+    if args.admin.is_some() {
+        config.admin = args.admin;
+    }
     if let Some(advertised) = &args.advertised_listeners {
         config.set("advertised.listeners", advertised)?;
     }
@@ -78,15 +85,24 @@ pub(super) fn run(args: ServeArgs) -> Result<(), ServeError> {
     println!("ringmain ready {}", running.endpoint());
     // Whoever waits for the line may have closed its end; the broker serves all the same.
     let _ = io::stdout().flush();
+    tell_systemd(NotifyState::Ready);
     runtime.block_on(async {
         tokio::select! {
             _ = term.recv() => tracing::info!("SIGTERM: stopping"),
             _ = int.recv() => tracing::info!("interrupted: stopping"),
         }
     });
+    tell_systemd(NotifyState::Stopping);
     running.stop().map_err(ServeError::Stop)?;
     tracing::info!("stopped cleanly");
     Ok(())
+}
+
+/// Does nothing unless systemd has started the process and wants to know.
+fn tell_systemd(state: NotifyState<'_>) {
+    if let Err(err) = sd_notify::notify(&[state]) {
+        tracing::warn!("systemd could not be told: {err}");
+    }
 }
 
 /// Every partition takes a descriptor, and the usual soft limit is for programs that use select(2).

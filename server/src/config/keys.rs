@@ -61,6 +61,18 @@ impl Config {
             get: |config| config.advertised.as_ref().map(ToString::to_string).unwrap_or_default(),
         },
         Key {
+            name: "admin.listener",
+            doc: "address and port for metrics and health over HTTP; empty: none",
+            set: |config, text| {
+                config.admin = match text {
+                    "" => None,
+                    _ => Some(text.parse().map_err(|_| format!("{text:?} is not ADDRESS:PORT"))?),
+                };
+                Ok(())
+            },
+            get: |config| config.admin.as_ref().map(ToString::to_string).unwrap_or_default(),
+        },
+        Key {
             name: "io.mode",
             doc: "auto, uring or blocking",
             set: |config, text| {

@@ -301,6 +301,14 @@ impl Groups {
         self.offsets.with_offsets(look)
     }
 
+    /// Group, partition and offset of what was committed, up to so many.
+    pub(crate) fn committed_offsets(&self, max: usize) -> Vec<(String, TopicPartition, i64)> {
+        self.with_offsets(|offsets| {
+            let all = offsets.iter().take(max);
+            all.map(|(group, place, one)| (group.to_string(), place.clone(), one.offset)).collect()
+        })
+    }
+
     /// Looks at one group; `None` if it never had members.
     pub(crate) fn with_group<T>(&self, group: &str, look: impl FnOnce(Option<&Group>) -> T) -> T {
         look(self.lock().coordinator.group(group))

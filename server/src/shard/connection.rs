@@ -4,6 +4,7 @@
 
 use super::frames::{BufferPool, FrameError, FrameLimits, FrameReader, Held, hold};
 use super::send::send_response;
+use crate::admin::counters::{Begun, Counters};
 use crate::api::{self, Answer, Call, Outcome};
 use crate::broker::Broker;
 use crate::cold_reads::ColdReads;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
 use tokio::net::TcpStream;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 /// How long requests of a peer that is gone may take to be done.
@@ -40,9 +41,11 @@ pub(super) async fn serve(
     peer: SocketAddr,
     broker: Arc<Broker>,
     pool: Rc<BufferPool>,
+    counters: &Counters,
+    mut stop: watch::Receiver<bool>,
 ) -> Result<(), Closed> {
     let (answers, queue) = mpsc::channel(broker.config.connection_inflight_max);
-    let (control, traffic) = (Pending::default(), Traffic::default());
+    let (control, traffic) = (Pending::default(), Traffic::new(counters));
     let idle_max = Duration::from_millis(broker.config.connection_idle_max_ms);
     let mut answering = pin!(answer(&stream, queue, &broker.cold_reads, &control, &traffic));
     tokio::select! {
@@ -52,6 +55,8 @@ pub(super) async fn serve(
             let _ = timeout(DRAIN_MAX, answering).await;
             Ok(())
         }
+        // Nothing more is received; what was is answered. The shard waits for that.
+        _ = stop.wait_for(|stop| *stop) => answering.await,
         ended = &mut answering => ended,
         () = traffic.idle(idle_max) => {
             tracing::info!(%peer, "connection closed: idle for {} ms", idle_max.as_millis());
@@ -66,7 +71,7 @@ async fn receive(
     broker: &Arc<Broker>,
     pool: &BufferPool,
     answers: mpsc::Sender<Queued>,
-    (control, traffic): (&Pending, &Traffic),
+    (control, traffic): (&Pending, &Traffic<'_>),
 ) -> Result<(), Closed> {
     let limits = FrameLimits {
         produce_bytes: broker.config.request_bytes_max,
@@ -89,6 +94,7 @@ async fn receive(
         };
         traffic.moved();
         traffic.until_unmuted().await;
+        let begun = traffic.counters.begun(frame);
         // What is begun at once is over at once: only its outcome is waited for.
         let held = if api::is_begun_at_once(frame) {
             control.none().await;
@@ -100,7 +106,7 @@ async fn receive(
             Outcome::Answer(answer) => {
                 control.add(matches!(answer, Answer::Control(_)));
                 traffic.waiting.set(traffic.waiting.get() + 1);
-                room.send((answer, held));
+                room.send((answer, held, begun));
             }
             Outcome::Silent { throttle_ms } => traffic.mute(throttle_ms),
             Outcome::Close(reason) => return Err(Closed::Request(reason)),
@@ -108,12 +114,12 @@ async fn receive(
     }
 }
 
-/// An answer to come, and what its request takes of the memory for requests.
-type Queued = (Answer, Option<Held>);
+/// An answer to come, what its request takes of the memory for requests, and when it was begun.
+type Queued = (Answer, Option<Held>, Begun);
 
 /// What goes on, for telling a connection that is idle.
-#[derive(Default)]
-struct Traffic {
+struct Traffic<'a> {
+    counters: &'a Counters,
     /// Changes with every request that was received and whenever some of an answer left.
     moves: Cell<u64>,
     /// Answers that were not sent yet.
@@ -123,7 +129,17 @@ struct Traffic {
     muted_until: Cell<Option<Instant>>,
 }
 
-impl Traffic {
+impl<'a> Traffic<'a> {
+    fn new(counters: &'a Counters) -> Self {
+        Self {
+            counters,
+            moves: Cell::default(),
+            waiting: Cell::default(),
+            sending: Cell::default(),
+            muted_until: Cell::default(),
+        }
+    }
+
     fn moved(&self) {
         self.moves.set(self.moves.get().wrapping_add(1));
     }
@@ -187,10 +203,10 @@ async fn answer(
     mut queue: mpsc::Receiver<Queued>,
     cold: &ColdReads,
     control: &Pending,
-    traffic: &Traffic,
+    traffic: &Traffic<'_>,
 ) -> Result<(), Closed> {
     let mut gone = false;
-    while let Some((answer, held)) = queue.recv().await {
+    while let Some((answer, held, begun)) = queue.recv().await {
         let response = match answer {
             Answer::Now(response) => response,
             Answer::Later(response) => response.await.map_err(Closed::Request)?,
@@ -210,7 +226,7 @@ async fn answer(
         traffic.sending.set(false);
         traffic.waiting.set(traffic.waiting.get() - 1);
         match sent {
-            Ok(()) => {}
+            Ok(()) => traffic.counters.answered(begun, response.size_bytes()),
             Err(err) if err.kind() == std::io::ErrorKind::UnexpectedEof => return Err(Closed::Send(err)),
             Err(err) => {
                 tracing::debug!("connection lost: {err}");

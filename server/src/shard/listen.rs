@@ -3,6 +3,7 @@
 
 use super::connection;
 use super::frames::BufferPool;
+use crate::admin::counters::Counters;
 use crate::broker::Broker;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use std::io;
@@ -17,6 +18,10 @@ use tokio::sync::watch;
 const BACKLOG: i32 = 1024;
 /// Silence after which the kernel asks whether the peer is still there.
 const KEEPALIVE: Duration = Duration::from_secs(60);
+/// How long a stop waits for answers that are under way.
+const STOP_MAX: Duration = Duration::from_secs(1);
+/// How often it looks whether they are.
+const STOP_STEP: Duration = Duration::from_millis(5);
 /// Pause after a failed accept, so that running out of descriptors does not spin.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 
@@ -55,6 +60,7 @@ pub(crate) fn bind(address: SocketAddr, shards: usize) -> io::Result<Vec<TcpList
 pub(super) async fn serve(
     listener: TcpListener,
     broker: Arc<Broker>,
+    counters: Arc<Counters>,
     mut stop: watch::Receiver<bool>,
 ) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
@@ -63,7 +69,11 @@ pub(super) async fn serve(
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             // Its sender is dropped only with the broker: that, too, means stop.
-            _ = stop.wait_for(|stop| *stop) => return Ok(()),
+            _ = stop.wait_for(|stop| *stop) => {
+                drop(listener);
+                drain(&broker).await;
+                return Ok(());
+            }
         };
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
@@ -73,14 +83,17 @@ pub(super) async fn serve(
                 continue;
             }
         };
+        counters.accepted();
         let (guard, open, from_there) = Open::count(&broker, peer.ip());
         if open > broker.config.connections_max {
             tracing::warn!(%peer, "refused: {} connections are open, which is max.connections", open - 1);
+            counters.refused();
             continue;
         }
         if from_there > broker.config.connections_per_address_max {
             let others = from_there - 1;
             tracing::warn!(%peer, "refused: {others} connections of its address are open, which is max.connections.per.ip");
+            counters.refused();
             continue;
         }
         // Both only make things better: a socket that refuses them serves all the same.
@@ -91,14 +104,29 @@ pub(super) async fn serve(
             let _ = SockRef::from(&stream).set_tcp_notsent_lowat(broker.config.unsent_bytes_max);
         }
         let (broker, pool) = (Arc::clone(&broker), Rc::clone(&pool));
+        let (counters, stop) = (Arc::clone(&counters), stop.clone());
         tokio::task::spawn_local(async move {
             let _guard = guard;
             tracing::debug!(%peer, "connected");
-            match connection::serve(stream, peer, broker, pool).await {
+            match connection::serve(stream, peer, broker, pool, &counters, stop).await {
                 Ok(()) => tracing::debug!(%peer, "disconnected"),
-                Err(reason) => tracing::warn!(%peer, "connection closed: {reason}"),
+                Err(reason) => {
+                    counters.broken();
+                    tracing::warn!(%peer, "connection closed: {reason}");
+                }
             }
         });
+    }
+}
+
+/// Waits until what is under way on all connections is answered, but not for ever.
+async fn drain(broker: &Broker) {
+    if !broker.draining.load(Ordering::Acquire) {
+        return;
+    }
+    let deadline = tokio::time::Instant::now() + STOP_MAX;
+    while broker.connections.load(Ordering::Acquire) > 0 && tokio::time::Instant::now() < deadline {
+        tokio::time::sleep(STOP_STEP).await;
     }
 }
 

@@ -25,7 +25,8 @@ pub(crate) fn start(
 ) -> io::Result<JoinHandle<()>> {
     Builder::new().name(format!("ringmain-shard-{number}")).spawn(move || {
         let mode = broker.store.io_mode();
-        if let Err(err) = run(mode, listen::serve(listener, broker, stop)) {
+        let counters = broker.counters.get(number).cloned().unwrap_or_default();
+        if let Err(err) = run(mode, listen::serve(listener, broker, counters, stop)) {
             tracing::error!(shard = number, "the shard ended: {err}");
         }
     })

@@ -58,6 +58,11 @@ impl Response {
         Self { parts, throttle_ms: 0 }
     }
 
+    /// All of it.
+    pub(crate) fn size_bytes(&self) -> u64 {
+        self.parts.iter().map(Part::len).sum()
+    }
+
     /// A buffer that begins an answer written by hand.
     pub(crate) fn begin(header: &RequestHeader) -> BytesMut {
         let mut buffer = BytesMut::with_capacity(128);
