@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::result::run::LatencySummary as DetailedSummary;
 
 /// Latencies are told apart up to here; longer ones count as this long.
-const LATENCY_US_MAX: u64 = 600_000_000;
+pub(crate) const LATENCY_US_MAX: u64 = 600_000_000;
 /// Significant decimal digits.
 const DIGITS: u8 = 3;
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use crate::latency::Latencies;
+use crate::latency::{LATENCY_US_MAX, Latencies};
 use crate::result::run::{LatencySummary, Moment};
 
 /// Pieces at most; what comes later counts for the last one.
@@ -70,7 +70,10 @@ impl Recorder {
         self.pieces[place].records += records;
         if let Some(latency) = latency {
             self.latencies.record(latency);
-            self.pieces[place].us.saturating_record(latency.as_micros().min(u128::from(u64::MAX)) as u64);
+            // `saturating_record` would cut at the present bound of a histogram that could grow.
+            let recorded =
+                self.pieces[place].us.record(latency.as_micros().min(LATENCY_US_MAX.into()) as u64);
+            debug_assert!(recorded.is_ok(), "it grows as needed");
         }
     }
 
@@ -135,6 +138,10 @@ mod tests {
         let moments = one.over_time();
         assert_eq!(moments.len(), 4);
         assert_eq!(moments[0].records_per_s, 20.0);
+        for (moment, us) in [(&moments[0], 5000), (&moments[3], 7000)] {
+            let of = |found: Option<u64>| found.is_some_and(|found| found.abs_diff(us) <= us / 50);
+            assert!(of(moment.p50_us) && of(moment.p99_us) && of(moment.max_us), "{moment:?}");
+        }
         assert_eq!((moments[1].records_per_s, moments[1].p50_us), (0.0, None));
         assert!((moments[3].records_per_s - 4.0 / 0.06).abs() < 0.001, "{:?}", moments[3]);
         let summary = one.summary().unwrap();
