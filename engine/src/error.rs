@@ -274,6 +274,19 @@ pub enum ReadError {
         /// The end of what may be read.
         end: Offset,
     },
+    /// The store failed, and what it has in memory is no more what was written. A restart puts back what was
+    /// durable.
+    #[error("{failed}; byte {position} of {} is not what was written: {reason}", .file.display())]
+    Lost {
+        /// The segment.
+        file: PathBuf,
+        /// Where.
+        position: u64,
+        /// How.
+        reason: BatchError,
+        /// Why the store failed.
+        failed: Box<StoreFailed>,
+    },
     /// What is on disk is not what was written.
     #[error("the log is damaged at byte {position} of {}: {reason}", .file.display())]
     Damaged {

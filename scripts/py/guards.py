@@ -19,6 +19,7 @@ CUT = SRC + "log/cut.rs"
 FILES = SRC + "log/files.rs"
 LOG = SRC + "log/mod.rs"
 OPEN_LOG = SRC + "log/open.rs"
+SUSPECT = SRC + "log/suspect.rs"
 STATE = SRC + "log/state.rs"
 PROVE = SRC + "log/prove.rs"
 IO = SRC + "io/mod.rs"
@@ -94,8 +95,8 @@ GUARDS = [
     ("duplicates",
      "a batch that is sent again is acknowledged as soon as the first one is written",
      [(APPEND,
-       "Completion::new(self, known.end_offset, generation, durability)",
-       "Completion::new(self, known.end_offset, generation, Durability::Written)")]),
+       "Completion::of_duplicate(self, known.end_offset, generation, durability)",
+       "Completion::of_duplicate(self, known.end_offset, generation, Durability::Written)")]),
     ("one-sync-at-a-time",
      "segments are synced while someone else syncs them, who alone is told of a failed write-back",
      [(LOG, "while self.syncing.swap(true, Ordering::AcqRel) {", "while false {")]),
@@ -377,6 +378,16 @@ GUARDS = [
      [(APPEND,
        "if let Some(failed) = self.journal.fate.failure() {",
        "if let Some(failed) = self.journal.fate.failure().filter(|_| false) {")]),
+    ("failed-store-reads",
+     "a store that failed gives away what the page cache shows, though the kernel dropped what was written",
+     [(SUSPECT,
+       "        if self.is_proven(&slice.segment, slice.position + slice.len) {",
+       "        if self.is_proven(&slice.segment, slice.position + slice.len) || true {")]),
+    ("failed-store-proven",
+     "a store that failed believes what the page cache shows of all that is durable, in the journal or in segments",
+     [(SUSPECT,
+       "segment.base < known.end.segment || (segment.base == known.end.segment && end <= known.end.bytes)",
+       "let _ = (known, end); segment.base < self.progress().durable")]),
     ("write-failed",
      "what a failed append left is not taken back",
      [(APPEND, "match segment.file.truncate(extent.size_bytes) {", "match Ok::<(), io::Error>(drop(extent)) {")]),

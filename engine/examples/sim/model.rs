@@ -1,6 +1,6 @@
 //! The plainest model of a log that can be: a list of batches, and what was promised of each.
 
-use ringmain_engine::{BatchHeader, Durability, Log, LogId, Offset, ReadBound};
+use ringmain_engine::{BatchHeader, Durability, Log, LogId, Offset, ReadBound, ReadError};
 
 /// Where the leader epoch of a batch begins, and the rest after it.
 const EPOCH_AT: usize = 12;
@@ -187,6 +187,41 @@ impl LogModel {
             return Err(format!("up to {end} can be read, {} should be visible", progress.visible));
         }
         Ok(())
+    }
+
+    /// Compares a log of a store that failed, of which the kernel has dropped pages, with the model: each batch is
+    /// what was appended, or its loss is told. Says how many are lost.
+    pub(crate) fn compare_lost(&self, log: &Log, piece: u64) -> Result<u64, String> {
+        let visible = log.progress().visible.0;
+        let mut lost = 0;
+        let mut all = self.batches.iter().filter(|batch| batch.end > self.start && batch.end <= visible);
+        while let Some(first) = all.next() {
+            let from = first.base.max(self.start);
+            let found = log.read(Offset(from), piece, true, ReadBound::Visible);
+            let bytes = match found.and_then(|slice| slice.map_or(Ok(Vec::new()), |slice| slice.read())) {
+                Ok(bytes) => bytes,
+                Err(ReadError::Lost { .. }) => {
+                    lost += 1;
+                    continue;
+                }
+                Err(err) => return Err(format!("reading offset {from}: {err}")),
+            };
+            let mut rest = &bytes[..];
+            let mut expected = Some(first);
+            while !rest.is_empty() {
+                let one = expected.or_else(|| all.next());
+                expected = None;
+                let same = one.filter(|one| rest.starts_with(&one.bytes));
+                let Some(same) = same else {
+                    return Err(format!("what is read from offset {from} is not what was appended"));
+                };
+                rest = &rest[same.bytes.len()..];
+            }
+            if expected.is_some() {
+                return Err(format!("offset {from} cannot be read, and nobody says why"));
+            }
+        }
+        Ok(lost)
     }
 
     /// Compares what a start after a stop found with the model, which takes it over as the truth.

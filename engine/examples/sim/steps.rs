@@ -381,6 +381,11 @@ impl History {
     /// A store that failed takes nothing more, and can be read.
     pub(crate) fn after_failure(&mut self, store: &Store) -> Outcome<()> {
         self.coverage.count("stores that refused writes after a fault");
+        let dropped = self.random.percent(50);
+        if dropped {
+            self.disk.drop_lost_pages();
+        }
+        let mut refused = 0;
         for (name, model) in self.logs.iter().filter(|(_, model)| model.presence == Presence::Sure) {
             let Some(log) = store.log(name) else { continue };
             let mut builder = BatchBuilder::new();
@@ -393,10 +398,14 @@ impl History {
             let unsure = model.cut_in_doubt.is_some()
                 || !model.starts_in_doubt.is_empty()
                 || !model.appends_in_doubt.is_empty();
-            if !unsure {
+            if !unsure && dropped {
+                let wrong = |what| format!("log {name}, after pages were dropped: {what}");
+                refused += model.compare_lost(&log, 2000).map_err(wrong)?;
+            } else if !unsure {
                 model.compare(&log, 2000).map_err(|what| format!("log {name}, after a failure: {what}"))?;
             }
         }
+        self.coverage.add("batches that were lost in memory, and refused", refused);
         self.note("failed, and refuses writes");
         Ok(())
     }

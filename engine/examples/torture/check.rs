@@ -4,7 +4,7 @@ use crate::Options;
 use crate::history::{self, Event};
 use crate::values::{Shape, mix};
 use crate::write::id_of;
-use ringmain_engine::{BatchHeader, Log, Offset, ReadBound};
+use ringmain_engine::{BatchHeader, Log, Offset, ReadBound, ReadError};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Losses that are told one by one.
@@ -99,25 +99,21 @@ impl Expected {
     }
 }
 
-/// Everything in a log, as far as `bound` allows; what is wrong with it goes to `losses`.
-fn contents(log: &Log, bound: ReadBound, losses: &mut Vec<String>) -> Vec<Found> {
+/// Everything in a log, as far as `bound` allows; what is wrong with it goes to `losses`. And whether the rest of
+/// it cannot be had before a restart, and the store says so.
+fn contents(log: &Log, bound: ReadBound, losses: &mut Vec<String>) -> (Vec<Found>, bool) {
     let name = log.name();
     let mut found: Vec<Found> = Vec::new();
     let mut next = Offset::ZERO;
     loop {
-        let slice = match log.read(next, READ_BYTES, true, bound) {
-            Ok(Some(slice)) => slice,
-            Ok(None) => return found,
+        let slice = log.read(next, READ_BYTES, true, bound);
+        let bytes = match slice.and_then(|slice| slice.map(|slice| slice.read()).transpose()) {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => return (found, false),
+            Err(ReadError::Lost { .. }) => return (found, true),
             Err(err) => {
                 losses.push(format!("{name}: {err}"));
-                return found;
-            }
-        };
-        let bytes = match slice.read() {
-            Ok(bytes) => bytes,
-            Err(err) => {
-                losses.push(format!("{name}: {err}"));
-                return found;
+                return (found, false);
             }
         };
         let mut rest = &bytes[..];
@@ -126,11 +122,11 @@ fn contents(log: &Log, bound: ReadBound, losses: &mut Vec<String>) -> Vec<Found>
                 Ok(header) if header.base_offset == next => header,
                 Ok(header) => {
                     losses.push(format!("{name}: offset {} where {next} follows", header.base_offset));
-                    return found;
+                    return (found, false);
                 }
                 Err(err) => {
                     losses.push(format!("{name}: at offset {next}: {err}"));
-                    return found;
+                    return (found, false);
                 }
             };
             let (batch, after) = rest.split_at(header.size_bytes);
@@ -149,6 +145,8 @@ fn contents(log: &Log, bound: ReadBound, losses: &mut Vec<String>) -> Vec<Found>
 pub(crate) struct Report {
     pub(crate) durable: usize,
     pub(crate) written: usize,
+    /// What a store that failed refuses to read, since the kernel dropped it.
+    refused: usize,
     pub(crate) losses: Vec<String>,
     /// For each log its id, end and digest.
     seen: Vec<(String, i64, u64)>,
@@ -186,7 +184,7 @@ pub(crate) fn compare(
 
 fn compare_log(log: &Log, known: &Expected, bound: ReadBound, written_too: bool, report: &mut Report) {
     let (name, losses) = (log.name(), &mut report.losses);
-    let found = contents(log, bound, losses);
+    let (found, refused) = contents(log, bound, losses);
     let mut by_tag = HashMap::new();
     let mut digest = 0;
     let mut digests = HashMap::from([(0, 0)]);
@@ -211,6 +209,7 @@ fn compare_log(log: &Log, known: &Expected, bound: ReadBound, written_too: bool,
         match by_tag.get(&tag) {
             Some(there) if *there == (base, upto) && durable => report.durable += 1,
             Some(there) if *there == (base, upto) => report.written += 1,
+            None if refused && base >= end => report.refused += 1,
             Some((there, _)) => losses.push(format!("{name}: {tag:#x} is at {there}, not at {base}")),
             None => losses.push(format!(
                 "{name}: {tag:#x} at {base} to {upto} was acknowledged as {} and is lost; the log ends at {end}",
@@ -219,7 +218,7 @@ fn compare_log(log: &Log, known: &Expected, bound: ReadBound, written_too: bool,
         }
     }
     for (upto, was) in &known.seen {
-        if digests.get(upto) != Some(was) {
+        if digests.get(upto) != Some(was) && !(refused && *upto > end) {
             losses.push(format!("{name}: before offset {upto} is not what was recovered before"));
         }
     }
@@ -230,7 +229,11 @@ impl Report {
     /// One line if all is there, else what is not.
     pub(crate) fn line(&self) -> Result<String, String> {
         if self.losses.is_empty() {
-            return Ok(format!("ok {} durable, {} written", self.durable, self.written));
+            let refused = match self.refused {
+                0 => String::new(),
+                count => format!(", {count} refused until the restart"),
+            };
+            return Ok(format!("ok {} durable, {} written{refused}", self.durable, self.written));
         }
         for loss in self.losses.iter().take(SHOWN_MAX) {
             println!("LOSS {loss}");

@@ -10,6 +10,7 @@ mod open;
 mod prove;
 mod read;
 mod state;
+mod suspect;
 mod wait;
 
 pub use append::Appended;

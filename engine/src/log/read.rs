@@ -1,8 +1,9 @@
 //! Reading: which bytes of which segment, for `sendfile` or into memory.
 
-use super::Log;
+use super::{Log, suspect};
 use crate::batch::BatchHeader;
 use crate::error::ReadError;
+use crate::journal::Journal;
 use crate::offset::Offset;
 use crate::scan::Reads;
 use crate::segment::{MaxTimestamp, Segment};
@@ -17,9 +18,14 @@ const WARM_PIECE_BYTES: usize = 256 << 10;
 /// Whole batches that lie together in one segment. Holds the file open, whatever becomes of the log.
 #[derive(Clone, Debug)]
 pub struct Slice {
-    segment: Arc<Segment>,
-    position: u64,
-    len: u64,
+    pub(super) segment: Arc<Segment>,
+    pub(super) position: u64,
+    pub(super) len: u64,
+    /// Set where it was made in a store that had failed.
+    pub(super) checked: bool,
+    /// The bytes, where the file cannot be relied on any more.
+    pub(super) held: Option<Arc<[u8]>>,
+    journal: Arc<Journal>,
 }
 
 impl Slice {
@@ -49,7 +55,8 @@ impl Slice {
     ///
     /// # Errors
     /// Those of the socket (`WouldBlock` for one that does not block and has no room) and of the
-    /// file; `UnexpectedEof` if the file is shorter than it was.
+    /// file; `UnexpectedEof` if the file is shorter than it was. A [`crate::StoreFailed`] if the store failed since the
+    /// slice was made: the file may not hold what was written any more, and another read checks it.
     pub fn send_to(&self, socket: impl AsFd, done: u64) -> io::Result<u64> {
         self.send_some_to(socket, done, u64::MAX)
     }
@@ -62,6 +69,14 @@ impl Slice {
         let left = self.len.saturating_sub(done).min(bytes_max);
         if left == 0 {
             return Ok(0);
+        }
+        if let Some(held) = &self.held {
+            let from = usize::try_from(done).map_err(|_| io::ErrorKind::InvalidInput)?;
+            let to = from.saturating_add(usize::try_from(left).unwrap_or(usize::MAX)).min(held.len());
+            return Ok(nix::unistd::write(socket, &held[from..to])? as u64);
+        }
+        if let Some(failed) = self.journal.fate.failure().filter(|_| !self.checked) {
+            return Err(io::Error::other(failed));
         }
         let mut at = i64::try_from(self.position + done).map_err(|_| io::ErrorKind::InvalidInput)?;
         let count = usize::try_from(left).unwrap_or(usize::MAX);
@@ -76,7 +91,7 @@ impl Slice {
     #[must_use]
     pub fn is_cached(&self, done: u64, bytes_max: u64) -> bool {
         let len = self.len.saturating_sub(done).min(bytes_max);
-        self.segment.file.is_cached(self.position + done, len)
+        self.held.is_some() || self.segment.file.is_cached(self.position + done, len)
     }
 
     /// Reads up to `bytes_max` bytes after the first `done` into the page cache, and has the kernel begin with
@@ -85,6 +100,9 @@ impl Slice {
     /// # Errors
     /// The file cannot be read.
     pub fn warm(&self, done: u64, bytes_max: u64) -> io::Result<()> {
+        if self.held.is_some() {
+            return Ok(());
+        }
         let file = &self.segment.file;
         let end = self.len.min(done.saturating_add(bytes_max));
         file.read_ahead(
@@ -106,8 +124,20 @@ impl Slice {
     /// The bytes, in memory.
     ///
     /// # Errors
-    /// The file cannot be read, or is shorter than it was.
+    /// The file cannot be read, or is shorter than it was, or the store failed and it does not hold what was written.
     pub fn read(&self) -> Result<Vec<u8>, ReadError> {
+        if let Some(held) = &self.held {
+            return Ok(held.to_vec());
+        }
+        let bytes = self.bytes()?;
+        if let Some(failed) = self.journal.fate.failure().filter(|_| !self.checked) {
+            suspect::check(&self.segment, self.position, &bytes, failed)?;
+        }
+        Ok(bytes)
+    }
+
+    /// As the file has them.
+    pub(super) fn bytes(&self) -> Result<Vec<u8>, ReadError> {
         let mut bytes = vec![0; usize::try_from(self.len).unwrap_or(usize::MAX)];
         let read = self.segment.file.read_at(&mut bytes, self.position).map_err(self.segment.io_error())?;
         if read < bytes.len() {
@@ -140,7 +170,7 @@ impl Log {
         one_at_least: bool,
         bound: ReadBound,
     ) -> Result<Option<Slice>, ReadError> {
-        self.find(offset, (bytes_max, one_at_least), bound, Reads::Any)
+        self.vouched(self.find(offset, (bytes_max, one_at_least), bound, Reads::Any), Some(offset))
     }
 
     /// As [`Log::read`], without waiting for the medium where headers of batches are not in the page cache.
@@ -154,7 +184,7 @@ impl Log {
         one_at_least: bool,
         bound: ReadBound,
     ) -> Result<Option<Slice>, ReadError> {
-        self.find(offset, (bytes_max, one_at_least), bound, Reads::Cached)
+        self.vouched(self.find(offset, (bytes_max, one_at_least), bound, Reads::Cached), Some(offset))
     }
 
     fn find(
@@ -189,9 +219,38 @@ impl Log {
                 let hidden = segment.locate(end, extent.size_bytes, reads)?;
                 hidden.map_or(extent.size_bytes, |(position, _)| position)
             };
-            return cut(segment, (position, &first), limit, size, reads);
+            return self.cut(segment, (position, &first), limit, size, reads);
         }
         Ok(None)
+    }
+
+    /// Of the batches from `position` on, where `first` begins: as many as fit.
+    fn cut(
+        &self,
+        segment: &Arc<Segment>,
+        (position, first): (u64, &BatchHeader),
+        limit: u64,
+        (bytes_max, one_at_least): (u64, bool),
+        reads: Reads,
+    ) -> Result<Option<Slice>, ReadError> {
+        let slice = |len| Some(self.slice(segment, position, len));
+        let first_bytes = first.size_bytes as u64;
+        if position >= limit {
+            return Ok(None);
+        }
+        if limit - position <= bytes_max {
+            return Ok(slice(limit - position));
+        }
+        if first_bytes > bytes_max {
+            return Ok(if one_at_least { slice(first_bytes) } else { None });
+        }
+        let end = segment.last_boundary(position, position + bytes_max, limit, reads)?;
+        Ok(slice(end.max(position + first_bytes) - position))
+    }
+
+    fn slice(&self, segment: &Arc<Segment>, position: u64, len: u64) -> Slice {
+        let (segment, journal) = (Arc::clone(segment), Arc::clone(&self.journal));
+        Slice { segment, position, len, checked: false, held: None, journal }
     }
 
     /// The first visible batch with a record of `timestamp_ms` or later: its header and itself.
@@ -213,6 +272,20 @@ impl Log {
         timestamp_ms: i64,
         from: Offset,
     ) -> Result<Option<(BatchHeader, Slice)>, ReadError> {
+        let (header, found) = match self.plan_timestamp(timestamp_ms, from) {
+            Ok(Some((header, slice))) => (Some(header), Ok(Some(slice))),
+            Ok(None) => (None, Ok(None)),
+            Err(err) => (None, Err(err)),
+        };
+        let first = header.as_ref().map(|header| header.base_offset);
+        Ok(header.zip(self.vouched(found, first)?))
+    }
+
+    fn plan_timestamp(
+        &self,
+        timestamp_ms: i64,
+        from: Offset,
+    ) -> Result<Option<(BatchHeader, Slice)>, ReadError> {
         let progress = self.progress();
         let from = from.max(progress.start);
         for segment in self.segment_list().iter() {
@@ -228,7 +301,7 @@ impl Log {
                 return Ok(None);
             }
             let len = header.size_bytes as u64;
-            return Ok(Some((header, Slice { segment: Arc::clone(segment), position, len })));
+            return Ok(Some((header, self.slice(segment, position, len))));
         }
         Ok(None)
     }
@@ -240,27 +313,4 @@ impl Log {
         let max = all.iter().filter_map(|segment| segment.extent().max_timestamp);
         max.map(|max: MaxTimestamp| max.timestamp_ms).max()
     }
-}
-
-/// Of the batches from `position` on, where `first` begins: as many as fit.
-fn cut(
-    segment: &Arc<Segment>,
-    (position, first): (u64, &BatchHeader),
-    limit: u64,
-    (bytes_max, one_at_least): (u64, bool),
-    reads: Reads,
-) -> Result<Option<Slice>, ReadError> {
-    let slice = |len| Some(Slice { segment: Arc::clone(segment), position, len });
-    let first_bytes = first.size_bytes as u64;
-    if position >= limit {
-        return Ok(None);
-    }
-    if limit - position <= bytes_max {
-        return Ok(slice(limit - position));
-    }
-    if first_bytes > bytes_max {
-        return Ok(if one_at_least { slice(first_bytes) } else { None });
-    }
-    let end = segment.last_boundary(position, position + bytes_max, limit, reads)?;
-    Ok(slice(end.max(position + first_bytes) - position))
 }

@@ -31,6 +31,8 @@ pub(super) struct Content {
     written: BTreeSet<u64>,
     /// Sectors whose first write-back failed: nothing that is written to them in place lasts.
     unwritten: BTreeSet<u64>,
+    /// Sectors that a failed write-back left clean, and that the medium does not have.
+    lost: BTreeSet<u64>,
     /// A write-back failed, which the next sync reports.
     sync_error: bool,
 }
@@ -86,6 +88,18 @@ impl Content {
         }
         self.cache[at(position)..at(end)].copy_from_slice(bytes);
         self.dirty.extend(sectors(position, end));
+        self.lost.retain(|sector| !sectors(position, end).contains(sector));
+    }
+
+    /// The kernel needs the memory: of clean pages it has what the medium has.
+    pub(super) fn drop_lost(&mut self) {
+        for sector in std::mem::take(&mut self.lost) {
+            let from = at(sector * SECTOR_BYTES).min(self.cache.len());
+            let to = at((sector + 1) * SECTOR_BYTES).min(self.cache.len());
+            for at in from..to {
+                self.cache[at] = self.medium.get(at).copied().unwrap_or(0);
+            }
+        }
     }
 
     fn grow(&mut self, len: u64) {
@@ -126,6 +140,7 @@ impl Content {
         }
         self.medium[from..to].copy_from_slice(&self.cache[from..to]);
         self.stale.remove(&sector);
+        self.lost.remove(&sector);
         self.written.insert(sector);
     }
 
@@ -141,6 +156,7 @@ impl Content {
     pub(super) fn fail_write_back(&mut self, chosen: &[u64], unwritten: bool) {
         for sector in chosen {
             self.dirty.remove(sector);
+            self.lost.insert(*sector);
             // The file system knows whole blocks: one of which a part was ever written is written.
             let block = sector - sector % (BLOCK_BYTES / SECTOR_BYTES);
             let known = self.written.range(block..block + BLOCK_BYTES / SECTOR_BYTES).next().is_some();

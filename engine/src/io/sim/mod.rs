@@ -143,6 +143,12 @@ impl Disk {
         self.state().direct = direct;
     }
 
+    /// Pages that a failed write-back left clean leave the page cache: what is read of them from now on is what
+    /// the medium has.
+    pub fn drop_lost_pages(&self) {
+        self.state().drop_lost();
+    }
+
     /// How often, of a thousand operations, the kernel writes something back meanwhile.
     pub fn set_write_back(&self, per_mille: u32) {
         self.state().write_back_per_mille = per_mille;

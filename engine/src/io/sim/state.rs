@@ -124,6 +124,14 @@ impl State {
         hit
     }
 
+    pub(super) fn drop_lost(&mut self) {
+        for inode in self.inodes.values_mut() {
+            if let Inode::File(content) = inode {
+                content.drop_lost();
+            }
+        }
+    }
+
     fn write_something_back(&mut self) {
         let dirty = |(id, inode): (&InodeId, &Inode)| match inode {
             Inode::File(content) if content.is_dirty() => Some(*id),
