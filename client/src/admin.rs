@@ -76,6 +76,8 @@ impl AdminError {
             Self::Cluster(error) => error.is_retriable(),
             Self::Call(error) => error.is_retriable(),
             Self::Offset(error) => error.is_retriable(),
+            // By the protocol this may mend itself; to whoever names a topic, it is a wrong name.
+            Self::Topic { code: BrokerError::UnknownTopicOrPartition, .. } => false,
             Self::Topic { code, .. } | Self::Group { code, .. } | Self::ListGroups { code, .. } => {
                 code.is_retriable()
             }
@@ -191,6 +193,10 @@ macro_rules! retrying {
     }};
 }
 
+// After the macro that they use.
+mod groups;
+mod topics;
+
 /// Administers topics and groups.
 #[derive(Debug, Clone)]
 pub struct Admin {
@@ -258,16 +264,7 @@ impl Admin {
             self.client.forget(topic);
             Ok::<_, AdminError>(())
         };
-        let config = self.client.config();
-        let mut backoff = Backoff::new(config, config.operation_timeout);
-        loop {
-            match attempt().await {
-                // By the protocol this may mend itself; to whoever deletes, it is a wrong name.
-                Err(error) if error.is_unknown_topic() => return Err(error),
-                Err(error) if error.is_retriable() && backoff.wait().await => {}
-                result => return result,
-            }
-        }
+        retrying!(self, attempt())
     }
 
     /// All topics, by name; the broker's own ones too.
@@ -464,12 +461,6 @@ fn refused(
     message: Option<String>,
 ) -> Result<(), AdminError> {
     code.map_or(Ok(()), |code| Err(AdminError::Topic { action, topic: topic.to_owned(), code, message }))
-}
-
-impl AdminError {
-    fn is_unknown_topic(&self) -> bool {
-        matches!(self, Self::Topic { code: BrokerError::UnknownTopicOrPartition, .. })
-    }
 }
 
 fn millis(duration: std::time::Duration) -> i32 {

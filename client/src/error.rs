@@ -262,6 +262,7 @@ pub fn advice(code: BrokerError) -> &'static str {
         BrokerError::CoordinatorNotAvailable
         | BrokerError::CoordinatorLoadInProgress
         | BrokerError::NotCoordinator => "the coordinator is starting or moving; try again",
+        BrokerError::NonEmptyGroup => "stop its members first",
         BrokerError::GroupIdNotFound => "check the name of the group",
         BrokerError::InvalidSessionTimeout => {
             "stay within group.min.session.timeout.ms and group.max.session.timeout.ms"

@@ -67,6 +67,10 @@ apis! {
     CreateTopicsRequest "CreateTopics" 2..=7;
     DeleteTopicsRequest "DeleteTopics" 1..=5;
     InitProducerIdRequest "InitProducerId" 0..=4;
+    CreatePartitionsRequest "CreatePartitions" 0..=3;
+    DeleteRecordsRequest "DeleteRecords" 0..=2;
+    IncrementalAlterConfigsRequest "IncrementalAlterConfigs" 0..=1;
+    DeleteGroupsRequest "DeleteGroups" 0..=2;
 }
 
 /// Encodes a whole frame: length, request header, request.

@@ -19,6 +19,7 @@ use tokio::sync::watch;
 
 use self::sink::{Form, Reader, Sink};
 use self::start::From;
+pub(super) use self::start::time_millis;
 use super::output::{BrokerArgs, CliError, Progress};
 
 /// How long to wait for records before looking at anything else.

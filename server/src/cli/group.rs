@@ -1,4 +1,6 @@
-//! `ringmain group`: list and describe consumer groups.
+//! `ringmain group`: consumer groups.
+
+mod reset;
 
 use clap::{Args, Subcommand};
 use ringmain_client::Admin;
@@ -16,6 +18,14 @@ pub(crate) enum GroupCommand {
     /// Show members, committed offsets and lag of groups
     #[command(after_help = "Example:\n  ringmain group describe billing")]
     Describe(DescribeArgs),
+    /// Set what a group has committed; without --execute only show what would be set
+    #[command(after_help = "Examples:\n  ringmain group reset billing --to-time 2026-01-31T12:00:00Z\n  \
+        ringmain group reset billing --topic orders --to-offset 100 --execute\n  \
+        ringmain group reset billing --shift -10 --execute")]
+    Reset(reset::ResetArgs),
+    /// Delete groups that nobody is in, with all that they have committed
+    #[command(after_help = "Example:\n  ringmain group delete billing")]
+    Delete(DeleteArgs),
 }
 
 /// What to list.
@@ -35,6 +45,19 @@ pub(crate) struct DescribeArgs {
     #[arg(required = true, value_name = "GROUP")]
     groups: Vec<String>,
     /// Print JSON: an array of groups with their members and offsets
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    broker: BrokerArgs,
+}
+
+/// What to delete.
+#[derive(Debug, Args)]
+pub(crate) struct DeleteArgs {
+    /// Names of the groups
+    #[arg(required = true, value_name = "GROUP")]
+    groups: Vec<String>,
+    /// Print JSON: an array of the names
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -117,6 +140,8 @@ pub(crate) async fn run(command: GroupCommand) -> Result<(), CliError> {
     match command {
         GroupCommand::List(args) => list(args).await,
         GroupCommand::Describe(args) => describe(args).await,
+        GroupCommand::Reset(args) => reset::run(args).await,
+        GroupCommand::Delete(args) => delete(args).await,
     }
 }
 
@@ -152,8 +177,24 @@ async fn describe(args: DescribeArgs) -> Result<(), CliError> {
     Ok(())
 }
 
+async fn delete(args: DeleteArgs) -> Result<(), CliError> {
+    let admin = Admin::new(args.broker.connect().await?);
+    for group in &args.groups {
+        admin.delete_group(group).await?;
+        if !args.json {
+            print(&format!("deleted group {group}\n"))?;
+        }
+    }
+    if args.json { print_json(&args.groups) } else { Ok(()) }
+}
+
 fn text_of(group: &GroupDetail) -> String {
-    let mut text = format!("group {}: {}, {} members\n", group.group, group.state, group.members.len());
+    let mut text = format!("group {}: {}, {} members", group.group, group.state, group.members.len());
+    let lags: Vec<i64> = group.offsets.iter().filter_map(|row| row.lag).collect();
+    if !lags.is_empty() {
+        text.push_str(&format!(", {} records behind", lags.iter().sum::<i64>()));
+    }
+    text.push('\n');
     let headings = ["TOPIC", "PARTITION", "COMMITTED", "LATEST", "LAG", "MEMBER"];
     let mut table = vec![headings.map(str::to_owned)];
     for row in &group.offsets {

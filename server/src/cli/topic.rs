@@ -1,4 +1,6 @@
-//! `ringmain topic`: create, list, describe and delete topics.
+//! `ringmain topic`: create, list, describe, change and delete topics.
+
+mod change;
 
 use std::collections::BTreeMap;
 
@@ -27,6 +29,20 @@ pub(crate) enum TopicCommand {
     /// Delete topics with everything in them
     #[command(after_help = "Example:\n  ringmain topic delete orders")]
     Delete(DeleteArgs),
+    /// Change the configuration of a topic, while it is used
+    #[command(
+        after_help = "Example:\n  ringmain topic alter orders --set max.message.bytes=2097152 --unset durability"
+    )]
+    Alter(change::AlterArgs),
+    /// Give a topic more partitions
+    #[command(after_help = "Example:\n  ringmain topic add-partitions orders --total 12")]
+    AddPartitions(change::AddPartitionsArgs),
+    /// Delete the oldest records of a topic
+    #[command(
+        after_help = "Examples:\n  ringmain topic delete-records orders --partition 0 --before-offset 1000\n  \
+        ringmain topic delete-records orders --all"
+    )]
+    DeleteRecords(change::DeleteRecordsArgs),
 }
 
 /// What to create.
@@ -132,6 +148,9 @@ pub(crate) async fn run(command: TopicCommand) -> Result<(), CliError> {
         TopicCommand::List(args) => list(args).await,
         TopicCommand::Describe(args) => describe(args).await,
         TopicCommand::Delete(args) => delete(args).await,
+        TopicCommand::Alter(args) => change::alter(args).await,
+        TopicCommand::AddPartitions(args) => change::add_partitions(args).await,
+        TopicCommand::DeleteRecords(args) => change::delete_records(args).await,
     }
 }
 

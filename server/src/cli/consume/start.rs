@@ -41,16 +41,19 @@ impl FromStr for From {
             ("beginning", ..) => Ok(Self::Beginning),
             ("end", ..) => Ok(Self::End),
             (_, Some(offset), _) => Ok(Self::Offset(offset)),
-            (_, _, Some(time)) => time
-                .parse::<i64>()
-                .ok()
-                .filter(|millis| *millis >= 0)
-                .or_else(|| millis_of_rfc3339(time))
-                .map(Self::Timestamp)
-                .ok_or_else(|| wanted.to_owned()),
+            (_, _, Some(time)) => time_millis(time).map(Self::Timestamp).map_err(|_| wanted.to_owned()),
             _ => Err(wanted.to_owned()),
         }
     }
+}
+
+/// A time: milliseconds since 1970, or like `2026-01-31T12:00:00Z`.
+pub(crate) fn time_millis(text: &str) -> Result<i64, String> {
+    let millis = text.parse::<i64>().ok().filter(|millis| *millis >= 0);
+    let millis = millis.or_else(|| millis_of_rfc3339(text));
+    millis.ok_or_else(|| {
+        "give milliseconds since 1970 or a time like 2026-01-31T12:00:00Z, at or after 1970".to_owned()
+    })
 }
 
 /// Milliseconds since 1970 of a time like `2026-01-31T12:00:00.5+01:00`; none for other texts
