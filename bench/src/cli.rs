@@ -6,10 +6,12 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::{Serialize, Serializer};
 
+mod compare;
 mod engine;
 mod report;
 mod workload;
 
+pub(crate) use crate::cli::compare::CompareArgs;
 pub(crate) use crate::cli::engine::{EngineArgs, FillArgs, OpenDurability, Part};
 pub(crate) use crate::cli::report::ReportArgs;
 pub(crate) use crate::cli::workload::ByWorkload;
@@ -53,6 +55,9 @@ pub(crate) enum Command {
     /// Make a page with plots from what other commands wrote, and compare it with older results
     #[command(after_help = report::REPORT_HELP)]
     Report(ReportArgs),
+    /// Compare ringmain with other brokers, in turns on this machine
+    #[command(after_help = compare::COMPARE_HELP)]
+    Compare(CompareArgs),
     /// Fill a store, and wait to be killed: a part of `engine`
     #[command(hide = true)]
     Fill(FillArgs),

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::compare::CompareError;
 use crate::engine::EngineError;
 use crate::floor::FloorError;
 use crate::machine::ProcessError;
@@ -27,6 +28,15 @@ pub(crate) enum BenchError {
     /// The engine.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// The comparison.
+    #[error(transparent)]
+    Compare(#[from] CompareError),
+    /// Its file.
+    #[error(transparent)]
+    CompareFile(#[from] crate::result::compare::CompareFileError),
+    /// No place for its files.
+    #[error(transparent)]
+    Scratch(#[from] crate::scratch::ScratchError),
     /// The broker's process.
     #[error(transparent)]
     Process(#[from] ProcessError),

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, CompareArgs};
 use crate::error::BenchError;
 use crate::figures::FiguresReport;
 use crate::stop::Stop;
@@ -15,6 +15,7 @@ mod admin;
 mod batch;
 mod cache;
 mod cli;
+mod compare;
 mod device;
 mod direct;
 mod engine;
@@ -76,6 +77,7 @@ fn run(cli: Cli) -> Result<ExitCode, BenchError> {
             let report = finished(engine::engine(&args, &stop), &stop)?;
             report::deliver(&report, FiguresReport::render, &args.output)
         }
+        Command::Compare(args) => deliver_comparison(&args, &stop),
         Command::Fill(args) => finished(engine::fill(&args, &stop), &stop),
         Command::Report(_) => unreachable!("it was looked for first"),
     }?;
@@ -85,4 +87,13 @@ fn run(cli: Cli) -> Result<ExitCode, BenchError> {
 /// Whatever failed after the user stopped it, failed because its sockets were shut.
 fn finished<R>(outcome: Result<R, BenchError>, stop: &Stop) -> Result<R, BenchError> {
     if stop.interrupted() { Err(BenchError::Interrupted) } else { outcome }
+}
+
+/// A result that nobody is in is written, too: it says why.
+fn deliver_comparison(args: &CompareArgs, stop: &Stop) -> Result<(), BenchError> {
+    let comparison = finished(compare::compare(args, stop), stop)?;
+    comparison.write(&args.out)?;
+    println!("{}", compare::render(&comparison));
+    compare::someone_was_measured(&comparison)?;
+    Ok(())
 }

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::{SigSet, Signal, killpg};
+use nix::unistd::Pid;
 
 /// Shared by every thread of a run. Threads block in socket calls, so stopping shuts the sockets.
 #[derive(Debug, Clone, Default)]
@@ -18,12 +19,13 @@ struct Shared {
     interrupted: AtomicBool,
     sockets: Mutex<Vec<TcpStream>>,
     scratch: Mutex<Option<PathBuf>>,
+    groups: Mutex<Vec<u32>>,
 }
 
 impl Stop {
     /// Waits for SIGINT and SIGTERM on a thread of its own; call it before any other thread starts.
     /// The second signal ends the process at once. Files are nameless or in the scratch directory,
-    /// which is removed, so nothing stays behind but the topic.
+    /// which is removed, and processes are killed, so nothing stays behind but the topic.
     pub(crate) fn on_signals() -> std::io::Result<Self> {
         let stop = Self::default();
         let mut signals = SigSet::empty();
@@ -34,6 +36,10 @@ impl Stop {
         std::thread::Builder::new().name("signals".into()).spawn(move || {
             while signals.wait().is_ok() {
                 if waiting.shared.interrupted.swap(true, Ordering::SeqCst) {
+                    for group in waiting.groups().iter() {
+                        // An error means that it is gone already.
+                        let _ = killpg(Pid::from_raw(*group as i32), Signal::SIGKILL);
+                    }
                     if let Some(dir) = waiting.scratch().take() {
                         // Other threads still write: what they make meanwhile needs a second try.
                         let _ = std::fs::remove_dir_all(&dir).or_else(|_| std::fs::remove_dir_all(&dir));
@@ -54,6 +60,20 @@ impl Stop {
     /// The directory that goes when the process ends at once; at most one at a time.
     pub(crate) fn remove_at_exit(&self, dir: Option<PathBuf>) {
         *self.scratch() = dir;
+    }
+
+    /// The group of processes, named by its first one, that is killed when the process ends at once.
+    pub(crate) fn kill_at_exit(&self, group: u32) {
+        self.groups().push(group);
+    }
+
+    /// It has ended: its number may soon be another's.
+    pub(crate) fn forget(&self, group: u32) {
+        self.groups().retain(|known| *known != group);
+    }
+
+    fn groups(&self) -> std::sync::MutexGuard<'_, Vec<u32>> {
+        self.shared.groups.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn scratch(&self) -> std::sync::MutexGuard<'_, Option<PathBuf>> {
