@@ -70,10 +70,16 @@ fn per(amount: Option<f64>, of: f64) -> Option<f64> {
 pub(crate) fn figures(rounds: &[Round], peer: &str) -> Vec<Figure> {
     let mut figures = Vec::new();
     for kind in [PhaseKind::Produce, PhaseKind::Consume, PhaseKind::EndToEnd] {
-        // Usage is that of the span, so it belongs to the kind of work that makes the load.
-        let costs = if kind == PhaseKind::EndToEnd { &[][..] } else { &COSTS[..] };
-        let throughput = if kind == PhaseKind::EndToEnd { &[][..] } else { &THROUGHPUT[..] };
-        for (what, more_is_better, read) in throughput.iter().chain(&LATENCIES).chain(costs) {
+        let readings: Vec<Reading> = match kind {
+            PhaseKind::EndToEnd => LATENCIES.into(),
+            // Readers beside senders: the cost of the span stands with the senders, and a fetch takes as long as
+            // there is nothing to read.
+            PhaseKind::Consume if has_both(rounds) => THROUGHPUT.into(),
+            PhaseKind::Produce | PhaseKind::Consume => {
+                THROUGHPUT.into_iter().chain(LATENCIES).chain(COSTS).collect()
+            }
+        };
+        for (what, more_is_better, read) in &readings {
             let Some((ours, theirs)) = sides(rounds, peer, kind, *read) else { continue };
             let by_round: Vec<_> = ours.iter().cloned().zip(theirs.iter().cloned()).collect();
             if let (Some(ringmain), Some(peer)) = (spread(&ours.concat()), spread(&theirs.concat())) {
@@ -84,6 +90,12 @@ pub(crate) fn figures(rounds: &[Round], peer: &str) -> Vec<Figure> {
         }
     }
     figures
+}
+
+/// Whether records were read while they were sent.
+fn has_both(rounds: &[Round]) -> bool {
+    let turns = rounds.iter().flat_map(|round| &round.turns);
+    turns.flat_map(|turn| &turn.phases).any(|phase| phase.kind == PhaseKind::EndToEnd)
 }
 
 /// A figure of each turn, round by round, of both sides.

@@ -2,18 +2,23 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::admin::{Admin, End};
 use crate::compare::peers::{LoadPlace, Loaded, Running};
 use crate::compare::process::tree;
 use crate::generator::{RunOptions, run_workload};
 use crate::peer::PeerError;
+use crate::refusal::UNKNOWN_TOPIC_OR_PARTITION;
 use crate::result::run::RunTarget;
+use crate::stop::Stop;
 use crate::workload::Workload;
 
 /// An answer that takes longer is an error: a broker that syncs may take its time.
 const ANSWER_LIMIT: Duration = Duration::from_secs(60);
+/// After a start, all partitions must be led by then.
+const SERVE_LIMIT: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(5);
 /// How the load generator's topics are called.
 const TOPIC_PREFIX: &str = "bench-";
 
@@ -40,6 +45,22 @@ pub(crate) fn kafka_load(name: &str, workload: &Workload, place: &LoadPlace<'_>)
     Ok(Loaded { workload: run.workload, phases: run.phases, verified: run.verified, notes: run.notes })
 }
 
+/// Waits until every partition says where it ends: a broker answers before it leads all of them.
+pub(crate) fn kafka_serves(running: &Running, data: &Path, stop: &Stop) -> Result<(), String> {
+    let topics = topics(data);
+    let deadline = Instant::now() + SERVE_LIMIT;
+    loop {
+        let failed = match count(&running.address, &topics) {
+            Ok(_) => return Ok(()),
+            Err(error) => error.to_string(),
+        };
+        if stop.interrupted() || Instant::now() >= deadline {
+            return Err(format!("not all partitions came back: {failed}"));
+        }
+        std::thread::sleep(POLL);
+    }
+}
+
 /// Records of all topics of the load generator.
 pub(crate) fn kafka_count(running: &Running, data: &Path) -> Result<u64, String> {
     let topics = topics(data);
@@ -53,7 +74,13 @@ fn count(address: &str, topics: &BTreeSet<String>) -> Result<u64, PeerError> {
     let mut admin = Admin::connect(address, ANSWER_LIMIT)?;
     let mut records = 0;
     for topic in topics {
-        let Some(leaders) = admin.leaders(topic)? else { continue };
+        let found = admin.leaders(topic)?;
+        let leaders = found.ok_or_else(|| PeerError::Refused {
+            peer: address.to_string(),
+            during: "Metadata",
+            subject: topic.clone(),
+            code: UNKNOWN_TOPIC_OR_PARTITION,
+        })?;
         let starts: i64 = admin.offsets(topic, &leaders, End::Earliest)?.iter().sum();
         let ends: i64 = admin.offsets(topic, &leaders, End::Latest)?.iter().sum();
         records += (ends - starts).max(0) as u64;

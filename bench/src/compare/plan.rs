@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::workload::{Acks, Durability, Workload, WorkloadError};
+use crate::workload::{Acks, Durability, Time, Workload, WorkloadError};
 
 /// The workloads of a comparison, in the order in which a turn runs them.
 const WORKLOADS: [(&str, &str); 7] = [
@@ -20,7 +20,9 @@ const RECOVERY: &str = include_str!("../../workloads/compare/recovery.toml");
 const WARMUP: &str = include_str!("../../workloads/compare/warmup.toml");
 /// What `--short` changes.
 const SHORT: [&str; 2] = ["duration=6s", "warmup=2s"];
-const SHORT_FILL: &str = "fill.bytes=512MiB";
+const SHORT_FILL: &str = "fill.bytes=1GiB";
+/// Where each request is synced, more time would not mean much more work.
+const WARMUP_SYNCED: Time = Time::seconds(4);
 /// A turn that begins must have a chance to end.
 const TURN_SHORT: Duration = Duration::from_secs(75);
 const TURN_LONG: Duration = Duration::from_secs(240);
@@ -85,6 +87,7 @@ impl Plan {
         if durability == Durability::Synced {
             warmup.durability = durability;
             warmup.producers.acks = Acks::All;
+            warmup.duration = WARMUP_SYNCED;
         }
         warmup
     }

@@ -28,6 +28,9 @@ fn write(comparison: &Comparison, out: &mut String) -> std::fmt::Result {
     for peer in &comparison.peers {
         writeln!(out, "  {:<10}{} ({})", peer.name, peer.version, peer.source)?;
     }
+    if !comparison.rows.is_empty() {
+        writeln!(out, "\nmedian (least to most); + and -: better or worse in any two turns of one round")?;
+    }
     for row in &comparison.rows {
         write_row(row, out)?;
     }
@@ -73,15 +76,32 @@ fn write_figure(figure: &Figure, out: &mut String) -> std::fmt::Result {
     };
     let ratio = figure.ratio.map_or_else(|| "-".to_string(), |ratio| spread(ratio, 2));
     let mark = match figure.ratio {
-        Some(ratio) if (ratio.median > 1.0) == figure.more_is_better => " +",
+        Some(ratio) if ratio.least > 1.0 => {
+            if figure.more_is_better {
+                " +"
+            } else {
+                " -"
+            }
+        }
+        Some(ratio) if ratio.most < 1.0 => {
+            if figure.more_is_better {
+                " -"
+            } else {
+                " +"
+            }
+        }
         _ => "",
+    };
+    let (what, scale) = match figure.what.strip_suffix("_bytes") {
+        Some(name) => (format!("{name}_mib"), 1.0 / f64::from(1 << 20)),
+        None => (figure.what.clone(), 1.0),
     };
     writeln!(
         out,
         "  {:<32}{:>28}{:>28}{:>24}{mark}",
-        format!("{kind} {}", figure.what),
-        spread(figure.ringmain, digits(figure.ringmain)),
-        spread(figure.peer, digits(figure.peer)),
+        format!("{kind} {what}"),
+        scaled(figure.ringmain, scale),
+        scaled(figure.peer, scale),
         ratio
     )
 }
@@ -125,6 +145,11 @@ fn write_own_tool(row: &OwnToolRow, out: &mut String) -> std::fmt::Result {
         spread(row.figure.messages_per_s, 0),
         latencies.join(", ")
     )
+}
+
+fn scaled(of: Spread, scale: f64) -> String {
+    let of = Spread { median: of.median * scale, least: of.least * scale, most: of.most * scale };
+    spread(of, digits(of))
 }
 
 fn digits(of: Spread) -> usize {

@@ -180,12 +180,12 @@ pub(crate) struct Life {
     pub(crate) notes: Vec<String>,
 }
 
-/// A start after the broker was killed right after its last acknowledgement.
+/// A start after the broker was killed, with data that it had acknowledged and that had been read back.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Recovery {
     /// How the broker was set up.
     pub(crate) durability: Durability,
-    /// From the start of its process to its first answer.
+    /// From the start of its process until it answers and serves every partition.
     pub(crate) recovery_after_kill9_s: f64,
     /// Records that it had acknowledged.
     pub(crate) acknowledged_records: u64,

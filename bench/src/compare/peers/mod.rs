@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use crate::admin::Admin;
 use crate::compare::client::{self, Protocol};
-use crate::compare::kafka_load::{kafka_count, kafka_load};
+use crate::compare::kafka_load::{kafka_count, kafka_load, kafka_serves};
 use crate::compare::process::Process;
 use crate::compare::shop::Shop;
 use crate::result::compare::{Client, OwnFigure};
@@ -68,6 +68,13 @@ pub(crate) trait Peer: Debug {
     /// Why there are no figures.
     fn load(&self, workload: &Workload, place: &LoadPlace<'_>) -> Result<Loaded, String> {
         kafka_load(self.name(), workload, place)
+    }
+    /// Waits until it serves all of the data that it was started on.
+    ///
+    /// # Errors
+    /// Why it does not.
+    fn serves(&self, running: &Running, data: &Path, stop: &Stop) -> Result<(), String> {
+        kafka_serves(running, data, stop)
     }
     /// How many records it holds of a workload whose data was kept.
     ///

@@ -9,6 +9,7 @@ use crate::compare::client;
 use crate::compare::process::Process;
 use crate::compare::shop::{Shop, need};
 use crate::result::compare::Client;
+use crate::stop::Stop;
 use crate::workload::{Durability, Workload};
 
 const VERSION: &str = "2.15.2";
@@ -91,6 +92,11 @@ impl Peer for Nats {
 
     fn load(&self, workload: &Workload, place: &LoadPlace<'_>) -> Result<Loaded, String> {
         own_load::<client::nats::Nats>(workload, place)
+    }
+
+    fn serves(&self, _running: &Running, _data: &Path, _stop: &Stop) -> Result<(), String> {
+        // It answers no probe before.
+        Ok(())
     }
 
     fn count(&self, workload: &Workload, running: &Running, _data: &Path) -> Result<u64, String> {

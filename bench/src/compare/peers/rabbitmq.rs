@@ -10,6 +10,7 @@ use crate::compare::client::rabbitmq::answers;
 use crate::compare::process::Process;
 use crate::compare::shop::{Shop, on_path};
 use crate::result::compare::Client;
+use crate::stop::Stop;
 use crate::workload::{Durability, Workload};
 
 const SERVER: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
@@ -118,6 +119,11 @@ impl Peer for RabbitMq {
 
     fn load(&self, workload: &Workload, place: &LoadPlace<'_>) -> Result<Loaded, String> {
         own_load::<client::rabbitmq::RabbitMq>(workload, place)
+    }
+
+    fn serves(&self, _running: &Running, _data: &Path, _stop: &Stop) -> Result<(), String> {
+        // It answers no probe before.
+        Ok(())
     }
 
     fn count(&self, workload: &Workload, running: &Running, _data: &Path) -> Result<u64, String> {

@@ -9,6 +9,7 @@ use crate::compare::client;
 use crate::compare::process::Process;
 use crate::compare::shop::Shop;
 use crate::result::compare::Client;
+use crate::stop::Stop;
 use crate::workload::{Durability, Workload};
 
 #[derive(Debug, Default)]
@@ -83,6 +84,11 @@ impl Peer for Redis {
 
     fn load(&self, workload: &Workload, place: &LoadPlace<'_>) -> Result<Loaded, String> {
         own_load::<client::redis::Redis>(workload, place)
+    }
+
+    fn serves(&self, _running: &Running, _data: &Path, _stop: &Stop) -> Result<(), String> {
+        // It answers no probe before.
+        Ok(())
     }
 
     fn count(&self, workload: &Workload, running: &Running, _data: &Path) -> Result<u64, String> {
