@@ -272,7 +272,15 @@ fn names_that_no_topic_can_have_are_refused() {
         let at = 4 + 4 + 4 + 2 + name.len();
         assert_eq!(i16::from_be_bytes(answer[at..at + 2].try_into().unwrap()), INVALID_TOPIC, "{name:?}");
     }
-    let allowed = ["good-0", "lock", "ringmain-store", "__ringmain_metadata-0", "checkpoint", "journal"];
+    let allowed = [
+        "good-0",
+        "lock",
+        "ringmain-store",
+        "__ringmain_metadata-0",
+        "checkpoint",
+        "checkpoint.tmp",
+        "journal",
+    ];
     let entries = std::fs::read_dir(dir.path().join("data")).unwrap();
     for entry in entries {
         let name = entry.unwrap().file_name().into_string().unwrap();
