@@ -153,10 +153,13 @@ fn every_workload_runs_and_is_verified() {
     };
     let broker = Running::start(config).unwrap();
     let address = broker.address().to_string();
-    let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/workloads")).unwrap();
+    let directories = [
+        concat!(env!("CARGO_MANIFEST_DIR"), "/workloads"),
+        concat!(env!("CARGO_MANIFEST_DIR"), "/workloads/compare"),
+    ];
+    let entries = directories.iter().flat_map(|directory| std::fs::read_dir(directory).unwrap());
     let mut ran = 0;
-    for file in files {
-        let path = file.unwrap().path();
+    for path in entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_file()) {
         let text = std::fs::read_to_string(&path).unwrap();
         let name = path.to_str().unwrap();
         let mut options = vec!["--workload", name, "--set", "duration=0.3", "--set", "warmup=0.1"];
