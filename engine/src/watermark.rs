@@ -115,6 +115,11 @@ impl Marks {
         }
     }
 
+    fn range(&self) -> Range {
+        let (from, to) = (self.journaled, self.written);
+        Range { from, to, durable: self.durable, generation: self.generation }
+    }
+
     fn visible(&self) -> Offset {
         self.pending.front().map_or(self.written.offset, |(base, _)| (*base).max(self.durable))
     }
@@ -220,9 +225,7 @@ impl Watermarks {
 
     /// What is to be journaled next.
     pub(crate) fn range(&self) -> Range {
-        let marks = self.lock();
-        let (from, to) = (marks.journaled, marks.written);
-        Range { from, to, durable: marks.durable, generation: marks.generation }
+        self.lock().range()
     }
 
     /// The end, and the generation it belongs to.
@@ -253,11 +256,11 @@ impl Watermarks {
         result
     }
 
-    /// Returns the generation that the new end belongs to.
-    pub(crate) fn appended(&self, end: Position, durability: Durability) -> u64 {
+    /// Returns what is to be journaled with it.
+    pub(crate) fn appended(&self, end: Position, durability: Durability) -> Range {
         self.change(|marks| {
             marks.appended(end, durability);
-            marks.generation
+            marks.range()
         })
     }
 

@@ -6,6 +6,7 @@ comes instead of it. Whoever changes the engine at such a place changes this tab
 
 SRC = "engine/src/"
 COMMIT = SRC + "journal/commit.rs"
+INBOX = SRC + "journal/inbox.rs"
 ENTRY = SRC + "journal/entry.rs"
 JOURNAL_FILES = SRC + "journal/files.rs"
 REPLAY = SRC + "journal/replay.rs"
@@ -44,6 +45,12 @@ GUARDS = [
     ("checkpoint-head",
      "a checkpoint says that the journal is not needed up to where it is when the checkpoint ends",
      [(KEEPER, "self.epoch, capture.head, states)", "self.epoch, core.journal.head(), states)")]),
+    ("copy-range",
+     "what was appended first goes into the journal for all that a log has pending",
+     [(INBOX, "copy.range.from == range.from\n            && copy.range.to == range.to\n", "copy.range.from == range.from\n")]),
+    ("copy-generation",
+     "what was cut goes into the journal for what was appended in its place",
+     [(INBOX, "\n            && copy.range.generation == range.generation", "")]),
     ("range-sync",
      "a synced range is acknowledged when only its last segment is synced",
      [(COMMIT, "let files: Vec<_> = spanned.map(", "let files: Vec<_> = spanned.last().into_iter().map(")]),

@@ -130,6 +130,17 @@ impl History {
         if self.random.percent(3) {
             self.raise_epoch(&log)?;
         }
+        self.append_made(store, name, &log, made, asked)
+    }
+
+    fn append_made(
+        &mut self,
+        store: &Store,
+        name: String,
+        log: &Arc<Log>,
+        made: Made,
+        asked: Durability,
+    ) -> Outcome<()> {
         let mut bytes = made.bytes;
         let outcome = log.append(&mut bytes, asked);
         let told = match &outcome {
@@ -143,7 +154,7 @@ impl History {
             Ok(appended) => appended,
             Err(AppendError::DiskFull | AppendError::Segment(_)) if self.is_short() && !may_fail => {
                 self.coverage.count("appends refused for want of space");
-                return self.must_end_at(&name, &log, base);
+                return self.must_end_at(&name, log, base);
             }
             Err(err) if may_fail => {
                 if self.disk.is_off() || failed {
@@ -151,7 +162,7 @@ impl History {
                     self.model(&name)?.appends_in_doubt.extend(batches);
                 } else {
                     // Nothing was appended, it says.
-                    self.must_end_at(&name, &log, base)?;
+                    self.must_end_at(&name, log, base)?;
                 }
                 self.say(|| format!("may fail: {err}"));
                 return Ok(());
@@ -179,6 +190,23 @@ impl History {
         let (end, completion) = (appended.end_offset.0, appended.completion);
         self.waiting.push(Waiting { log: name, end, asked, completion, was_cut: false });
         Ok(())
+    }
+
+    /// Other values of the same lengths: what is told apart from the old batch by its size is not told apart from this.
+    fn batch_like(&mut self, old: &[u8]) -> Option<Made> {
+        let mut builder = BatchBuilder::new();
+        for record in ringmain_engine::records(old).ok()? {
+            let record = record.ok()?;
+            let len = record.value.unwrap_or_default().len();
+            self.count += 1;
+            let mut value = format!("{}:", self.count).into_bytes();
+            if value.len() > len {
+                return None;
+            }
+            value.resize(len, u8::try_from(self.count % 251).unwrap_or(0));
+            builder.push(record.timestamp_ms, None, Some(&value));
+        }
+        Some(Made { bytes: builder.finish()?, retry_of: None })
     }
 
     /// As a new leader does.
@@ -250,6 +278,9 @@ impl History {
         let recent = self.random.percent(70);
         let from = if recent { candidates.len().saturating_sub(4) } else { 0 };
         let Some((base, end)) = self.random.pick(&candidates[from..]).copied() else { return Ok(()) };
+        let old =
+            self.model(&name)?.batches.iter().find(|batch| batch.base == base && batch.producer.is_none());
+        let old = old.map(|batch| batch.bytes.clone());
         // Any offset of a batch takes the whole of it away.
         let offset =
             base + i64::try_from(self.random.below(u64::try_from(end - base).unwrap_or(1))).unwrap_or(0);
@@ -262,6 +293,12 @@ impl History {
                 cut.for_each(|one| one.was_cut = true);
                 self.model(&name)?.cut(base);
                 self.coverage.count("truncations");
+                if self.random.percent(40)
+                    && let Some(made) = old.and_then(|bytes| self.batch_like(&bytes))
+                {
+                    self.coverage.count("cut batches replaced by others of their size");
+                    return self.append_made(store, name, &log, made, Durability::Durable);
+                }
                 Ok(())
             }
             Ok(at) => Err(format!("log {name}: truncated at {offset} it ends at {at}, not {base}")),

@@ -2,8 +2,10 @@
 
 use super::draft::Draft;
 use super::entry::{ENTRY_HEADER_BYTES, Kind, SECTION_HEADER_BYTES, Section};
+use super::inbox::{Copies, Inbox};
 use super::space::Space;
-use super::{Head, Inbox, Journal, Limits, Note, NoteError};
+use super::window::{Ack, InFlight, SyncJob, Waiting};
+use super::{Head, Journal, Limits, NoteError};
 use crate::io::{Block, CommitQueue, DirectFile, Done, Io, IoFile, Wake};
 use crate::log::Log;
 use crate::offset::Offset;
@@ -29,6 +31,8 @@ pub(crate) struct Committer {
     /// Logs and notes that are to go into the next entry.
     waiting: VecDeque<Arc<Log>>,
     notes: VecDeque<Waiting>,
+    /// Of what the logs that were taken last had pending.
+    copies: Copies,
     /// Logs whose segments were synced, and the notes that say so. They leave the room that is kept for cuts.
     synced: VecDeque<(Ack, Section)>,
     /// Logs whose segments are being synced, by the token of their syncs.
@@ -48,35 +52,6 @@ impl std::fmt::Debug for Committer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Committer").field("next_sequence", &self.next_sequence).finish_non_exhaustive()
     }
-}
-
-/// What waits for an entry to be durable.
-#[derive(Debug)]
-enum Waiting {
-    Note(Arc<Note>),
-    /// A log whose segments were synced, and the note that says so.
-    Synced(Ack, Section),
-}
-
-/// A log that is durable up to `end` once something is done.
-#[derive(Debug)]
-struct Ack {
-    log: Arc<Log>,
-    end: Offset,
-    generation: u64,
-}
-
-struct InFlight {
-    sequence: u64,
-    token: u64,
-    done: bool,
-    acks: Vec<Ack>,
-    notes: Vec<Waiting>,
-}
-
-struct SyncJob {
-    ack: Ack,
-    left: usize,
 }
 
 /// What there was to do for one log.
@@ -105,6 +80,7 @@ impl Committer {
             window: VecDeque::new(),
             waiting: VecDeque::new(),
             notes: VecDeque::new(),
+            copies: Copies::default(),
             synced: VecDeque::new(),
             syncing: BTreeMap::new(),
             sync_backlog: VecDeque::new(),
@@ -179,7 +155,7 @@ impl Committer {
     }
 
     fn take_inbox(&mut self, journal: &Journal) -> bool {
-        let Inbox { logs, notes, files, no_file, free_before, .. } = journal.inbox().take();
+        let Inbox { logs, notes, files, no_file, free_before, .. } = journal.inbox().take(&mut self.copies);
         let any = !(logs.is_empty() && notes.is_empty() && files.is_empty() && free_before.is_none());
         self.waiting.extend(logs);
         self.notes.extend(notes.into_iter().map(Waiting::Note));
@@ -403,7 +379,9 @@ impl Committer {
                 payload_bytes: u32::try_from(piece.len).unwrap_or(u32::MAX),
                 ..Section::note(Kind::Data, log.number, piece.offset, piece.end, piece.segment.base)
             };
-            if let Err(err) = draft.data(&section, &*piece.segment.file) {
+            if let Some(copy) = self.copies.get(log.number, &range) {
+                draft.copied(&section, copy);
+            } else if let Err(err) = draft.data(&section, &*piece.segment.file) {
                 journal.fate.fail(format!("reading {}", piece.segment.path.display()), err);
                 return Taken::Failed;
             }

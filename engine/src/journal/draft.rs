@@ -26,6 +26,14 @@ impl Draft {
         self.sections += 1;
     }
 
+    /// Puts the section's bytes, which are at hand, into the entry.
+    pub(super) fn copied(&mut self, section: &Section, bytes: &[u8]) {
+        debug_assert_eq!(section.payload_bytes as usize, bytes.len());
+        self.note(section);
+        self.block.bytes_mut()[self.len..self.len + bytes.len()].copy_from_slice(bytes);
+        self.len += bytes.len();
+    }
+
     /// Reads the section's bytes from the page cache into the entry.
     pub(crate) fn data(&mut self, section: &Section, file: &dyn IoFile) -> io::Result<()> {
         let bytes = section.payload_bytes as usize;

@@ -9,8 +9,10 @@ mod commit;
 pub(crate) mod draft;
 pub(crate) mod entry;
 pub(crate) mod files;
+mod inbox;
 pub(crate) mod replay;
 mod space;
+mod window;
 
 pub(crate) use commit::Committer;
 
@@ -24,7 +26,9 @@ use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::thread::{Builder, JoinHandle};
 use crate::sync::{Event, Listener};
 use crate::sync::{Mutex, MutexGuard};
+use crate::watermark::Range;
 use entry::Section;
+use inbox::Inbox;
 use std::io;
 use std::sync::{Arc, OnceLock, PoisonError, Weak};
 use std::time::Duration;
@@ -97,50 +101,6 @@ const FAILED_PAUSE: Duration = Duration::from_millis(20);
 /// Blocks that the notes of one cut take at most.
 pub(crate) const BLOCKS_PER_CUT: u64 = 4;
 
-/// At most one entry for each log, and one note for each thread that waits for it.
-#[derive(Debug, Default)]
-struct Inbox {
-    logs: Vec<Arc<Log>>,
-    /// Somebody waits for the logs.
-    hurried: bool,
-    /// Bytes that were appended to them.
-    eager_bytes: usize,
-    notes: Vec<Arc<Note>>,
-    files: Vec<files::JournalFile>,
-    /// The last attempt to make a file failed: notes are not kept waiting for one.
-    no_file: bool,
-    free_before: Option<u64>,
-    stop: bool,
-}
-
-impl Inbox {
-    /// Whether the logs are worth an entry now.
-    fn is_ripe(&self) -> bool {
-        self.hurried || self.stop || self.eager_bytes >= EAGER_BYTES
-    }
-
-    /// Whether there is nothing for the thread to do.
-    fn is_quiet(&self) -> bool {
-        (self.logs.is_empty() || !self.is_ripe())
-            && self.notes.is_empty()
-            && self.files.is_empty()
-            && self.free_before.is_none()
-            && !self.no_file
-            && !self.stop
-    }
-
-    /// Takes what there is; logs only if they are worth an entry.
-    fn take(&mut self) -> Self {
-        let stop = self.stop;
-        let (logs, eager_bytes) = match self.is_ripe() {
-            true => (std::mem::take(&mut self.logs), 0),
-            false => (Vec::new(), self.eager_bytes),
-        };
-        let kept = Self { logs: std::mem::take(&mut self.logs), eager_bytes, stop, ..Self::default() };
-        Self { logs, ..std::mem::replace(self, kept) }
-    }
-}
-
 /// Something other than data that must be durable before its maker goes on.
 #[derive(Debug)]
 pub(crate) struct Note {
@@ -177,14 +137,14 @@ impl Journal {
 
     /// Has the log made durable up to its present end. Once is enough for all who wait.
     pub(crate) fn request(&self, log: &Arc<Log>) {
-        self.enqueue(log, 0);
+        self.enqueue(log, None);
         self.hurry();
     }
 
-    /// As [`Journal::request`], after an append of `bytes`, but nothing is begun before somebody calls
-    /// [`Journal::hurry`] or [`EAGER_BYTES`] have come: who appends to many logs and then waits gets few
-    /// entries for all of them.
-    pub(crate) fn enqueue(&self, log: &Arc<Log>, bytes: usize) {
+    /// As [`Journal::request`], perhaps after an append of these bytes that left this pending, but nothing is begun before
+    /// somebody calls [`Journal::hurry`] or [`EAGER_BYTES`] have come: who appends to many logs and then waits gets
+    /// few entries for all of them.
+    pub(crate) fn enqueue(&self, log: &Arc<Log>, appended: Option<(&[u8], &Range)>) {
         if self.fate.has_ended() {
             return;
         }
@@ -194,7 +154,9 @@ impl Journal {
             inbox.logs.push(Arc::clone(log));
         }
         let was_ripe = inbox.is_ripe();
-        inbox.eager_bytes += bytes;
+        if let Some((bytes, pending)) = appended {
+            inbox.appended(log, is_new, bytes, pending);
+        }
         let is_ripe = inbox.is_ripe();
         if !is_ripe {
             self.unheard.store(true, Ordering::Release);

@@ -8,7 +8,7 @@ use crate::offset::{LeaderEpoch, Offset};
 use crate::producers::Verdict;
 use crate::segment::{Extent, Indexer, Segment};
 use crate::sync::atomic::Ordering;
-use crate::watermark::{Durability, Position};
+use crate::watermark::{Durability, Position, Range};
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::sync::PoisonError;
@@ -81,9 +81,9 @@ impl Log {
         }
         let appended = self.append_checked(&mut appender, batches, &mut headers, &config, durability)?;
         drop(appender);
-        let (base_offset, end_offset, leader_epoch, generation) = appended;
+        let (base_offset, end_offset, leader_epoch, pending) = appended;
         self.journal.house.appended(batches.len() as u64);
-        let completion = Completion::of_append(self, end_offset, generation, durability, batches.len());
+        let completion = Completion::of_append(self, batches, &pending, durability);
         Ok(Appended { base_offset, end_offset, leader_epoch, duplicate: false, completion })
     }
 
@@ -94,7 +94,7 @@ impl Log {
         headers: &mut [BatchHeader],
         config: &LogConfig,
         durability: Durability,
-    ) -> Result<(Offset, Offset, LeaderEpoch, u64), AppendError> {
+    ) -> Result<(Offset, Offset, LeaderEpoch, Range), AppendError> {
         let base = appender.next_offset;
         let mut next = base;
         let mut at = 0;
@@ -125,8 +125,8 @@ impl Log {
         segment.extend(extent);
         appender.next_offset = next;
         let position = Position { offset: next, segment: segment.base, bytes: extent.size_bytes };
-        let generation = self.watermarks.appended(position, durability);
-        Ok((base, next, appender.leader_epoch, generation))
+        let pending = self.watermarks.appended(position, durability);
+        Ok((base, next, appender.leader_epoch, pending))
     }
 
     /// The active segment, or a new one where the batches would not fit it.

@@ -4,7 +4,7 @@ use super::Log;
 use crate::error::StoreFailed;
 use crate::offset::Offset;
 use crate::sync::{Event, Listener};
-use crate::watermark::{Durability, Standing};
+use crate::watermark::{Durability, Range, Standing};
 use std::sync::Arc;
 use thiserror::Error;
 
@@ -36,17 +36,12 @@ pub struct Completion {
 }
 
 impl Completion {
-    /// Of an append of `bytes` that was just made.
-    pub(super) fn of_append(
-        log: &Arc<Log>,
-        end: Offset,
-        generation: u64,
-        durability: Durability,
-        bytes: usize,
-    ) -> Self {
-        let durable_to = (durability == Durability::Durable).then_some((end, generation));
+    /// Of an append of `bytes` that was just made, after which this is pending.
+    pub(super) fn of_append(log: &Arc<Log>, bytes: &[u8], pending: &Range, durability: Durability) -> Self {
+        let durable_to =
+            (durability == Durability::Durable).then_some((pending.to.offset, pending.generation));
         if durable_to.is_some() {
-            log.journal.enqueue(log, bytes);
+            log.journal.enqueue(log, Some((bytes, pending)));
         }
         Self { log: Arc::clone(log), durable_to }
     }
@@ -56,7 +51,7 @@ impl Completion {
         let durable_to = (durability == Durability::Durable).then_some((end, generation));
         let completion = Self { log: Arc::clone(log), durable_to };
         if completion.known().is_none() {
-            log.journal.enqueue(log, 0);
+            log.journal.enqueue(log, None);
         }
         completion
     }
