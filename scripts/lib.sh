@@ -18,7 +18,7 @@ REPO=$(dirname "$SCRIPTS")
 TOOLS=$REPO/.work
 ME=$(basename "$0")
 
-CONFLUENT_KAFKA_VERSION=2.15.0
+CONFLUENT_KAFKA_VERSION=2.16.1
 KAFKA_VERSION=4.3.1
 SLF4J_VERSION=1.7.36
 DEPENDENCY_PLUGIN_VERSION=3.8.1
@@ -111,12 +111,17 @@ counted() {
 
 # include SECONDS SCRIPT ARGS...: runs another of these scripts and adds its counts.
 include() {
-  local seconds=$1 script=$2 out last status=0
+  local seconds=$1 script=$2 status=0
   shift 2
-  out=$WORK/included-$script
-  bounded "$seconds" "$SCRIPTS/$script" "$@" >"$out" || status=$?
-  last=$(tail -n 1 "$out")
-  sed '$d' "$out" >&2
+  bounded "$seconds" "$SCRIPTS/$script" "$@" >"$WORK/included-$script" || status=$?
+  add_counts "$script" "$status" "$WORK/included-$script"
+}
+
+# add_counts SCRIPT STATUS OUTPUT_FILE: adds what another of these scripts counted, whose last line tells.
+add_counts() {
+  local script=$1 status=$2 last
+  last=$(tail -n 1 "$3")
+  sed '$d' "$3" >&2
   if [[ $last =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed$ ]]; then
     PASSED=$((PASSED + BASH_REMATCH[1]))
     FAILED=$((FAILED + BASH_REMATCH[2]))
@@ -305,10 +310,11 @@ need() {
   command -v "$1" >/dev/null || die "$2 was installed and $1 is still missing"
 }
 
-# with_lock COMMAND...: one installation at a time, also between scripts.
+# with_lock COMMAND...: one installation at a time, also between scripts. What it calls may call it again.
 with_lock() {
+  [ -z "${LOCKED:-}" ] || { "$@"; return; }
   mkdir -p "$TOOLS"
-  local status=0
+  local status=0 LOCKED=1
   exec {lock_fd}>"$TOOLS/lock"
   flock -w 600 "$lock_fd" || die "$TOOLS/lock is held by another installation"
   "$@" || status=$?
