@@ -72,21 +72,7 @@ impl FetchFrame {
         if answer.count("partitions")? != 1 {
             return Err(Malformed { field: "the list of partitions" });
         }
-        let partition = answer.i32("partition")?;
-        let code = answer.i16("error code")?;
-        answer.i64("high watermark")?;
-        answer.i64("last stable offset")?;
-        if self.version >= 5 {
-            answer.i64("log start offset")?;
-        }
-        for _ in 0..answer.count("aborted transactions")? {
-            answer.i64("producer id")?;
-            answer.i64("first offset")?;
-        }
-        if self.version >= 11 {
-            answer.i32("preferred replica")?;
-        }
-        let batches = answer.bytes("records")?;
+        let (partition, code, batches) = read_partition(&mut answer, self.version)?;
         Ok(FetchAnswer { correlation_id, partition, code, batches })
     }
 
@@ -102,6 +88,28 @@ impl FetchFrame {
         bytes[..4].copy_from_slice(&size.to_be_bytes());
         bytes
     }
+}
+
+/// Reads what an answer of `version` says of one partition: its index, the error code, and the record batches.
+pub(crate) fn read_partition<'a>(
+    answer: &mut Reader<'a>,
+    version: i16,
+) -> Result<(i32, i16, &'a [u8]), Malformed> {
+    let partition = answer.i32("partition")?;
+    let code = answer.i16("error code")?;
+    answer.i64("high watermark")?;
+    answer.i64("last stable offset")?;
+    if version >= 5 {
+        answer.i64("log start offset")?;
+    }
+    for _ in 0..answer.count("aborted transactions")? {
+        answer.i64("producer id")?;
+        answer.i64("first offset")?;
+    }
+    if version >= 11 {
+        answer.i32("preferred replica")?;
+    }
+    Ok((partition, code, answer.bytes("records")?))
 }
 
 /// An answer for one partition.

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::admin::FETCH;
+use crate::fetch_frame::read_partition;
 use crate::wire::{Malformed, Reader, Writer};
 
 /// The broker no longer knows the session: begin a new one.
@@ -159,21 +160,7 @@ impl FetchSession {
             let topic = answer.string("topic")?;
             let topic = *self.topic_places.get(topic).ok_or(Malformed { field: "the topic" })?;
             for _ in 0..answer.count("partitions")? {
-                let partition = answer.i32("partition")?;
-                let code = answer.i16("error code")?;
-                answer.i64("high watermark")?;
-                answer.i64("last stable offset")?;
-                if self.version >= 5 {
-                    answer.i64("log start offset")?;
-                }
-                for _ in 0..answer.count("aborted transactions")? {
-                    answer.i64("producer id")?;
-                    answer.i64("first offset")?;
-                }
-                if self.version >= 11 {
-                    answer.i32("preferred replica")?;
-                }
-                let batches = answer.bytes("records")?;
+                let (partition, code, batches) = read_partition(&mut answer, self.version)?;
                 let place = *self
                     .places
                     .get(&(topic, partition))
