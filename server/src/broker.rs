@@ -155,6 +155,7 @@ impl Running {
             initial_delay_ms: config.group_initial_delay_ms,
             members_max: config.group_members_max,
             groups_max: config.groups_max,
+            memory_bytes_max: config.groups_memory_bytes_max,
         };
         let retention = Retention {
             offsets_ms: config.offsets_retention_minutes.saturating_mul(60_000),

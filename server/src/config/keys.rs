@@ -375,6 +375,13 @@ impl Config {
         number!("group.max.size", group_members_max, usize, 1..=100_000, "members that a group may have"),
         number!("max.groups", groups_max, usize, 1..=1_000_000, "groups that may exist"),
         number!(
+            "groups.memory.max.bytes",
+            groups_memory_bytes_max,
+            usize,
+            1_048_576..=GIB,
+            "bytes that what the members of all groups say of themselves and are assigned may take"
+        ),
+        number!(
             "offset.metadata.max.bytes",
             offset_metadata_bytes_max,
             usize,

@@ -17,6 +17,8 @@ pub(crate) struct Limits {
     pub(crate) initial_delay_ms: Millis,
     pub(crate) members_max: usize,
     pub(crate) groups_max: usize,
+    /// Bytes that what members say and are given takes, of all groups.
+    pub(crate) memory_bytes_max: usize,
 }
 
 impl Limits {

@@ -11,7 +11,7 @@ mod record;
 mod sync;
 
 pub(crate) use messages::{
-    Effect, Error, Generation, Identity, JoinReply, JoinRequest, Joined, JoinedMember, Millis, Notice,
+    Effect, Error, Generation, Held, Identity, JoinReply, JoinRequest, Joined, JoinedMember, Millis, Notice,
     Protocol, StoreId, SyncReply, SyncRequest, Synced, Token,
 };
 pub(crate) use record::{GroupRecord, MemberRecord};
@@ -60,6 +60,8 @@ pub(crate) struct Member {
     expires: Millis,
     /// Until when a new member may wait.
     new_until: Option<Millis>,
+    /// For what it says of itself.
+    held: Held,
 }
 
 impl Member {
@@ -122,6 +124,8 @@ pub(crate) struct Group {
     hold: Option<Hold>,
     /// The leader's shares, which count once they are stored.
     storing: Option<(StoreId, BTreeMap<String, Bytes>)>,
+    /// For the shares that were brought last.
+    shares_held: Held,
     returned: BTreeMap<StoreId, Returned>,
     next_store: StoreId,
 }
@@ -142,6 +146,7 @@ impl Group {
             deadline: None,
             hold: None,
             storing: None,
+            shares_held: None,
             returned: BTreeMap::new(),
             next_store: 0,
         }

@@ -3,8 +3,8 @@
 use super::coordinator::{Coordinator, Limits};
 use super::housekeeping::Retention;
 use super::machine::{
-    Effect, Error, Generation, Group, Identity, JoinReply, JoinRequest, Millis, Notice, StoreId, SyncReply,
-    SyncRequest, Token,
+    Effect, Error, Generation, Group, Held, Identity, JoinReply, JoinRequest, Millis, Notice, StoreId,
+    SyncReply, SyncRequest, Token,
 };
 use super::offset_store::{OffsetStore, WriteError};
 use super::offsets::{Committed, Offsets, TopicPartition};
@@ -16,12 +16,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use thiserror::Error as ThisError;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, Semaphore, oneshot};
 
 /// Largest batch of the internal topic: one commit request is one batch.
 const OFFSETS_BATCH_BYTES_MAX: usize = 16 << 20;
 /// Segments of the internal topic are small, since only whole ones are removed when it is rewritten.
 const OFFSETS_SEGMENT_BYTES: usize = 8 << 20;
+
+/// What a member takes besides what it says.
+const MEMBER_BYTES: usize = 512;
 
 /// Why a group's offsets, or the group, were not changed.
 #[derive(Debug, ThisError)]
@@ -71,6 +74,8 @@ pub(crate) struct Groups {
     /// When the timer looks again; it is woken for anything earlier.
     timer_due: AtomicU64,
     timer: Notify,
+    /// Bytes that members and their shares may still take.
+    memory: Arc<Semaphore>,
 }
 
 impl Groups {
@@ -100,6 +105,7 @@ impl Groups {
             started: (now, Instant::now()),
             timer_due: AtomicU64::new(Millis::MAX),
             timer: Notify::new(),
+            memory: Arc::new(Semaphore::new(limits.memory_bytes_max.min(Semaphore::MAX_PERMITS))),
         }
     }
 
@@ -146,8 +152,21 @@ impl Groups {
         }
     }
 
-    pub(crate) async fn join(&self, group: &str, request: JoinRequest) -> JoinReply {
+    /// Takes of the memory for groups, if so much is left. Groups that were kept over a restart take none.
+    fn hold(&self, group: &str, bytes: usize) -> Result<Held, Error> {
+        let bytes = u32::try_from(bytes).map_err(|_| Error::NoMemory)?;
+        let held = Arc::clone(&self.memory).try_acquire_many_owned(bytes);
+        held.map(|held| Some(Arc::new(held))).map_err(|_| {
+            tracing::warn!(group, "refused: {bytes} bytes more than groups.memory.max.bytes leaves");
+            Error::NoMemory
+        })
+    }
+
+    pub(crate) async fn join(&self, group: &str, mut request: JoinRequest) -> JoinReply {
         let member_id = request.member.member_id.clone();
+        let said: usize =
+            request.protocols.iter().map(|protocol| protocol.name.len() + protocol.metadata.len()).sum();
+        request.held = self.hold(group, MEMBER_BYTES + said).map_err(|err| (err, member_id.clone()))?;
         // Groups are kept there.
         if let Err(err) = self.offsets_topic().await {
             tracing::warn!(group, "nobody can join: {OFFSETS_TOPIC} cannot be made: {err}");
@@ -165,7 +184,11 @@ impl Groups {
         answer.await.unwrap_or(Err((Error::UnknownMember, member_id)))
     }
 
-    pub(crate) async fn sync(&self, group: &str, request: SyncRequest) -> SyncReply {
+    pub(crate) async fn sync(&self, group: &str, mut request: SyncRequest) -> SyncReply {
+        let shares: usize = request.assignments.iter().map(|(id, share)| id.len() + share.len()).sum();
+        if shares > 0 {
+            request.held = self.hold(group, shares)?;
+        }
         let (sender, answer) = oneshot::channel();
         let ((), unsettled) = self.step(group, |members, now, out| {
             let token = members.token(Waiting::Sync(sender));

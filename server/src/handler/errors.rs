@@ -67,7 +67,9 @@ pub(super) fn group(err: GroupError) -> ErrorCode {
         GroupError::NotEmpty => ErrorCode::NonEmptyGroup,
         GroupError::NoGroup => ErrorCode::GroupIdNotFound,
         // A client tries again.
-        GroupError::TooManyGroups | GroupError::NotStored => ErrorCode::CoordinatorNotAvailable,
+        GroupError::TooManyGroups | GroupError::NotStored | GroupError::NoMemory => {
+            ErrorCode::CoordinatorNotAvailable
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use crate::group::{Identity, JoinRequest, Joined, Protocol};
 use crate::wire::messages::join_group_response::JoinGroupResponseMember;
 use crate::wire::messages::{JoinGroupRequest, JoinGroupResponse};
 use crate::wire::{NONE, text};
+use bytes::Bytes;
 use uuid::Uuid;
 
 /// From here on a member that is new is sent away with its id.
@@ -31,7 +32,8 @@ pub(crate) async fn handle(context: Context, request: JoinGroupRequest) -> JoinG
     let rebalance = if version >= REBALANCE_TIMEOUT_FROM { request.rebalance_timeout_ms } else { -1 };
     let protocol = |one: crate::wire::messages::join_group_request::JoinGroupRequestProtocol| Protocol {
         name: one.name.to_string(),
-        metadata: one.metadata,
+        // What is kept must not keep the whole request.
+        metadata: Bytes::copy_from_slice(&one.metadata),
     };
     let client_id: String = context.header.client_id.chars().take(CLIENT_ID_CHARS_MAX).collect();
     let instance_id = request.group_instance_id.map(|id| id.to_string());
@@ -47,6 +49,7 @@ pub(crate) async fn handle(context: Context, request: JoinGroupRequest) -> JoinG
         protocol_type: request.protocol_type.to_string(),
         protocols: request.protocols.into_iter().map(protocol).collect(),
         reason: errors::reason(request.reason.as_deref()),
+        held: None,
     };
     match context.broker.groups.join(&request.group_id, join).await {
         Ok(joined) => answer(joined),

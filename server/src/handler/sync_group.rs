@@ -8,6 +8,7 @@ use crate::api::Context;
 use crate::group::{Generation, Identity, SyncRequest};
 use crate::wire::messages::{SyncGroupRequest, SyncGroupResponse};
 use crate::wire::{NONE, text};
+use bytes::Bytes;
 
 pub(crate) async fn handle(context: Context, request: SyncGroupRequest) -> SyncGroupResponse {
     let member = Identity {
@@ -15,13 +16,15 @@ pub(crate) async fn handle(context: Context, request: SyncGroupRequest) -> SyncG
         instance_id: request.group_instance_id.map(|id| id.to_string()),
     };
     let share = |one: crate::wire::messages::sync_group_request::SyncGroupRequestAssignment| {
-        (one.member_id.to_string(), one.assignment)
+        // What is kept must not keep the whole request.
+        (one.member_id.to_string(), Bytes::copy_from_slice(&one.assignment))
     };
     let sync = SyncRequest {
         generation: Generation { id: request.generation_id, member },
         protocol_type: request.protocol_type.map(|name| name.to_string()),
         protocol: request.protocol_name.map(|name| name.to_string()),
         assignments: request.assignments.into_iter().map(share).collect(),
+        held: None,
     };
     match context.broker.groups.sync(&request.group_id, sync).await {
         Ok(synced) => SyncGroupResponse::default()

@@ -116,6 +116,7 @@ impl Group {
         member.session_timeout_ms = request.session_timeout_ms;
         member.rebalance_timeout_ms = request.rebalance_timeout_ms;
         member.protocols = request.protocols;
+        member.held = request.held;
         member.expires = now + request.session_timeout_ms;
     }
 

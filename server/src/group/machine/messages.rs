@@ -2,7 +2,9 @@
 
 use super::GroupRecord;
 use bytes::Bytes;
+use std::sync::Arc;
 use thiserror::Error;
+use tokio::sync::OwnedSemaphorePermit;
 
 /// Who waits for an answer; chosen by the shell.
 pub(crate) type Token = u64;
@@ -42,6 +44,8 @@ pub(crate) enum Error {
     NoGroup,
     #[error("the group's metadata could not be stored")]
     NotStored,
+    #[error("groups take all the memory that they may")]
+    NoMemory,
 }
 
 /// A way of sharing out partitions that a member offers, with what it wants to say for it.
@@ -76,7 +80,12 @@ pub(crate) struct JoinRequest {
     pub(crate) protocols: Vec<Protocol>,
     /// Why it joins, in the client's words.
     pub(crate) reason: String,
+    /// What it takes of the memory for groups.
+    pub(crate) held: Held,
 }
+
+/// Memory that what a member or leader said takes; given back when that is forgotten.
+pub(crate) type Held = Option<Arc<OwnedSemaphorePermit>>;
 
 /// A member as the leader is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -128,6 +137,8 @@ pub(crate) struct SyncRequest {
     pub(crate) protocol_type: Option<String>,
     pub(crate) protocol: Option<String>,
     pub(crate) assignments: Vec<(String, Bytes)>,
+    /// What they take of the memory for groups.
+    pub(crate) held: Held,
 }
 
 /// What people may want to read in the log.

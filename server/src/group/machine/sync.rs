@@ -26,6 +26,7 @@ impl Group {
             let shares = request.assignments.into_iter().filter(|(id, _)| known(id)).collect();
             let store = self.store(&shares, out);
             self.storing = Some((store, shares));
+            self.shares_held = request.held;
         }
     }
 

@@ -21,6 +21,7 @@ pub(super) fn join(member_id: &str, new_id: &str) -> JoinRequest {
         protocol_type: "consumer".into(),
         protocols: vec![Protocol { name: "range".into(), metadata: Bytes::from_static(b"topics") }],
         reason: "a test".into(),
+        held: None,
     }
 }
 
@@ -40,6 +41,7 @@ pub(super) fn sync(id: i32, member: &str, shares: &[(&str, &'static str)]) -> Sy
         protocol_type: None,
         protocol: None,
         assignments: assignments.collect(),
+        held: None,
     }
 }
 

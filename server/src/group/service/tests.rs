@@ -46,6 +46,7 @@ impl Broker {
             initial_delay_ms: 0,
             members_max: 10,
             groups_max: 10,
+            memory_bytes_max: 1 << 20,
         };
         let groups = Groups::new(Arc::clone(&catalog), controller.clone(), offsets, limits, RETENTION, 2);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -97,6 +98,7 @@ impl Broker {
             protocol_type: "consumer".into(),
             protocols: vec![Protocol { name: "range".into(), metadata: subscription("t") }],
             reason: "a test".into(),
+            held: None,
         };
         self.run(async {
             let joined = self.groups.join(group, request).await.unwrap();
@@ -108,6 +110,7 @@ impl Broker {
                 protocol_type: None,
                 protocol: None,
                 assignments: vec![share],
+                held: None,
             };
             assert_eq!(&self.groups.sync(group, sync).await.unwrap().assignment[..], b"share");
             generation

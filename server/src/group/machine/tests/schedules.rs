@@ -122,7 +122,8 @@ impl World {
         let own = Generation { id: client.generation, member: self.identity(n) };
         let share = |id: &String| (id.clone(), Bytes::from(format!("{} of {id}", client.generation)));
         let assignments: Vec<_> = client.to_assign.iter().map(share).collect();
-        let request = SyncRequest { generation: own, protocol_type: None, protocol: None, assignments };
+        let request =
+            SyncRequest { generation: own, protocol_type: None, protocol: None, assignments, held: None };
         self.act(|group, now, out| group.sync(request, token, now, out));
     }
 
