@@ -1,7 +1,7 @@
-//! What arbitrary bytes must not do, for `tests/corpus.rs` and the example `fuzz`: one function for each
+//! What arbitrary bytes must not do, for `scripts/fuzz` and `tests/corpus.rs`: one function for each
 //! kind of file. Each panics if the engine does, or serves what it must not.
 //!
-//! Bytes with a wrong checksum go no further than that, so batches are also given one that holds.
+//! Bytes with a wrong checksum go no further than that, so batches and entries are also given one that holds.
 
 use crate::batch::{BatchHeader, CRC_AT, CRC_COVERS_FROM};
 use crate::checkpoint::{self, Checkpoint};
@@ -40,6 +40,8 @@ pub const TARGETS: [Target; 6] = [
 ];
 
 const DIR: &str = "/store";
+/// Entries of the journal begin at multiples of it.
+const JOURNAL_STEP_BYTES: usize = 4096;
 /// Batches of the log that is damaged.
 const BATCHES: usize = 12;
 
@@ -281,6 +283,7 @@ fn checkpoint(input: &[u8]) {
 fn journal(input: &[u8]) {
     let _ = EntryHeader::open(input);
     sections(input).take(1000).for_each(drop);
+    lying_journal(input);
     let disk = made(false);
     let all = read(&disk, "t-0/00000000000000000000.log");
     let sound = read(&disk, "journal/0") == input;
@@ -305,74 +308,34 @@ fn journal(input: &[u8]) {
     }
 }
 
+/// Gives each entry of a journal file a checksum that holds.
+fn sealed_entries(file: &[u8]) -> Vec<u8> {
+    let mut file = file.to_vec();
+    for at in (0..file.len()).step_by(JOURNAL_STEP_BYTES) {
+        if let Some(header) = EntryHeader::peek(&file[at..])
+            && let Some(entry) = file[at..].get_mut(..header.len())
+        {
+            header.seal(entry);
+        }
+    }
+    file
+}
+
+/// Entries that lie: the store opens or does not, and what it serves is whole.
+fn lying_journal(input: &[u8]) {
+    let disk = made(false);
+    write(&disk, "journal/0", &sealed_entries(input));
+    write(&disk, "t-0/00000000000000000000.log", &[]);
+    let Ok(store) = sim::open(&disk, Path::new(DIR), config()) else { return };
+    if let Some(log) = store.log("t-0") {
+        served(&log);
+    }
+}
+
 fn append_one(store: &Store) {
     let log: Arc<Log> = store.log("t-0").expect("the log is there");
     let mut builder = BatchBuilder::new();
     builder.push(1, None, Some(b"one more"));
     let appended = log.append(&mut builder.finish().unwrap_or_default(), Durability::Durable);
     appended.expect("it is appended").completion.wait().expect("it becomes durable");
-}
-
-/// Damages an input, each seed in its own way.
-#[must_use]
-pub fn mutated(input: &[u8], seed: u64) -> Vec<u8> {
-    let mut random = Steps(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-    let mut bytes = input.to_vec();
-    for _ in 0..=random.below(4) {
-        let at = random.below(bytes.len() + 1);
-        match random.below(8) {
-            _ if bytes.is_empty() => bytes.push(random.byte()),
-            0 => bytes.truncate(at),
-            1 => bytes.iter_mut().skip(at).take(8).for_each(|byte| *byte = 0),
-            2 => {
-                let len = random.below(16);
-                let extra: Vec<u8> = (0..len).map(|_| random.byte()).collect();
-                bytes.splice(at..at, extra);
-            }
-            3 => {
-                // A piece of itself, somewhere else.
-                let (from, len) = (random.below(bytes.len()), random.below(200));
-                let piece = bytes[from..bytes.len().min(from + len)].to_vec();
-                let end = bytes.len().min(at + piece.len());
-                bytes.splice(at..end, piece);
-            }
-            4 => {
-                // Numbers that are often forgotten, in any width.
-                let number = [0, 1, -1, i64::MAX, i64::MIN, 0x7fff_ffff][random.below(6)].to_be_bytes();
-                let width = [1, 2, 4, 8][random.below(4)];
-                for (byte, new) in bytes.iter_mut().skip(at).zip(&number[8 - width..]) {
-                    *byte = *new;
-                }
-            }
-            5 => {
-                let len = random.below(64).min(bytes.len() - at.min(bytes.len()));
-                bytes.drain(at..at + len);
-            }
-            _ => {
-                let at = at.min(bytes.len() - 1);
-                bytes[at] ^= 1 << random.below(8);
-            }
-        }
-    }
-    bytes
-}
-
-/// Xorshift.
-struct Steps(u64);
-
-impl Steps {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, count: usize) -> usize {
-        (self.next() >> 11) as usize % count.max(1)
-    }
-
-    fn byte(&mut self) -> u8 {
-        (self.next() >> 24) as u8
-    }
 }

@@ -53,6 +53,9 @@ pub(crate) struct Api {
     pub(crate) min_version: i16,
     pub(crate) max_version: i16,
     begin: Begin,
+    /// What fuzzing does with its messages.
+    #[cfg(feature = "fuzz")]
+    pub(crate) shape: crate::fuzzing::Shape,
 }
 
 /// An API whose messages come from the codec and whose handler is an async function.
@@ -65,6 +68,22 @@ macro_rules! control {
             begin: |broker, peer, request| {
                 control::<messages::$message, _>(broker, peer, &request, handler::$handler::handle)
             },
+            #[cfg(feature = "fuzz")]
+            shape: crate::fuzzing::Shape::of::<messages::$message>(),
+        }
+    };
+}
+
+/// An API whose handler reads and writes its messages itself.
+macro_rules! data {
+    ($key:ident, $versions:expr, $message:ident, $handler:ident) => {
+        Api {
+            key: ApiKey::$key,
+            min_version: *$versions.start(),
+            max_version: *$versions.end(),
+            begin: handler::$handler::begin,
+            #[cfg(feature = "fuzz")]
+            shape: crate::fuzzing::Shape::of::<messages::$message>(),
         }
     };
 }
@@ -72,8 +91,8 @@ macro_rules! control {
 /// Everything that is served.
 pub(crate) const APIS: &[Api] = &[
     // From 0, or older librdkafka turns compression off; formats before 3 get an error.
-    Api { key: ApiKey::Produce, min_version: 0, max_version: 13, begin: handler::produce::begin },
-    Api { key: ApiKey::Fetch, min_version: 4, max_version: 18, begin: handler::fetch::begin },
+    data!(Produce, 0..=13, ProduceRequest, produce),
+    data!(Fetch, 4..=18, FetchRequest, fetch),
     control!(ListOffsets, 1..=10, ListOffsetsRequest, list_offsets),
     control!(Metadata, 0..=13, MetadataRequest, metadata),
     control!(OffsetCommit, 2..=9, OffsetCommitRequest, offset_commit),
@@ -145,7 +164,7 @@ where
     F: Future<Output = M::Response> + 'static,
 {
     let header = request.header.clone();
-    let message = match request.decode::<M>() {
+    let message = match request.decode::<M>(broker.config.places_max()) {
         Ok(message) => message,
         Err(err) => return Outcome::Close(malformed(&header, &err)),
     };

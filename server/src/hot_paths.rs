@@ -46,7 +46,7 @@ impl Fetch {
     #[must_use]
     pub fn decode(frame: &mut [u8]) -> Option<Self> {
         let request = Request::parse(frame).ok()?;
-        let mut message: FetchRequest = request.decode().ok()?;
+        let mut message: FetchRequest = request.decode(PLACES_MAX).ok()?;
         let bytes_max = u64::try_from(message.max_bytes).ok()?;
         let wanted = fetch::wanted(&mut message, request.header.version >= TOPIC_IDS_FROM);
         Some(Self { header: request.header, wanted, bytes_max })

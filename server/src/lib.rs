@@ -10,6 +10,8 @@ mod clock;
 mod cold_reads;
 mod config;
 mod fetch_sessions;
+#[cfg(feature = "fuzz")]
+pub mod fuzzing;
 mod group;
 mod handler;
 #[cfg(any(test, feature = "bench"))]

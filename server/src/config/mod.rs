@@ -90,6 +90,13 @@ pub struct Config {
     pub timestamp_scan_bytes_max: usize,
 }
 
+impl Config {
+    /// Topics and partitions that one request may name: all that there may be, each in a topic of its own.
+    pub(crate) fn places_max(&self) -> usize {
+        self.partitions_max.saturating_mul(2)
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {

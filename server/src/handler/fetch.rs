@@ -30,7 +30,7 @@ const COLD_TRIES: u32 = 4;
 
 pub(crate) fn begin(broker: &Arc<Broker>, _: SocketAddr, request: Request<'_>) -> Outcome {
     let header = request.header.clone();
-    let mut fetch: FetchRequest = match request.decode() {
+    let mut fetch: FetchRequest = match request.decode(broker.config.places_max()) {
         Ok(fetch) => fetch,
         Err(err) => return Outcome::Close(malformed(&header, &err)),
     };

@@ -29,7 +29,7 @@ type Pending = (ProduceResult, Option<Completion>);
 
 pub(crate) fn begin(broker: &Arc<Broker>, peer: SocketAddr, request: Request<'_>) -> Outcome {
     let Request { header, body } = request;
-    let produce = match ProduceRequest::parse(body, header.version, 2 * broker.config.partitions_max) {
+    let produce = match ProduceRequest::parse(body, header.version, broker.config.places_max()) {
         Ok(produce) => produce,
         Err(err) => return Outcome::Close(malformed(&header, &err)),
     };

@@ -1,15 +1,19 @@
 //! The wire protocol: frames, headers, and the two hot messages by hand. The messages of the
 //! control plane come from `proto-kafka`, which is named nowhere else in the broker.
 
+mod bounded;
 mod cursor;
 pub(crate) mod fetch;
 pub(crate) mod produce;
 pub(crate) mod resource;
 mod response;
 
+pub(crate) use bounded::{Bounded, fields_max};
 pub(crate) use cursor::{Cursor, Malformed};
 pub(crate) use proto_kafka::error::ResponseError as ErrorCode;
 pub(crate) use proto_kafka::messages;
+#[cfg(feature = "fuzz")]
+pub(crate) use proto_kafka::protocol as codec;
 pub(crate) use proto_kafka::protocol::{Request as Message, StrBytes};
 pub(crate) use response::{Part, Response};
 
@@ -53,10 +57,14 @@ impl<'a> Request<'a> {
         Ok(Self { header, body: &mut frame[at..] })
     }
 
-    /// The body as one of the control plane's messages.
-    pub(crate) fn decode<M: Decodable>(&self) -> Result<M, Malformed> {
-        let mut body = Bytes::copy_from_slice(self.body);
-        M::decode(&mut body, self.header.version).map_err(|err| Malformed(err.to_string()))
+    /// The body as one of the control plane's messages, which names at most `places_max` topics and partitions.
+    pub(crate) fn decode<M: Decodable>(&self, places_max: usize) -> Result<M, Malformed> {
+        let fields_max = fields_max(places_max);
+        let mut body = Bounded::new(Bytes::copy_from_slice(self.body), fields_max);
+        M::decode(&mut body, self.header.version).map_err(|err| match body.is_tight() {
+            true => Malformed(format!("{err} (at most {fields_max} fields are read)")),
+            false => Malformed(err.to_string()),
+        })
     }
 }
 
