@@ -328,22 +328,27 @@ need_system_python() { need python3 python3; }
 
 # need_python: a virtual environment with the pinned confluent-kafka.
 need_python() {
-  need_system_python
-  [ -f "$TOOLS/venv/.confluent-kafka-$CONFLUENT_KAFKA_VERSION" ] || with_lock make_venv ||
+  need_venv venv "confluent-kafka==$CONFLUENT_KAFKA_VERSION" ||
     die "confluent-kafka $CONFLUENT_KAFKA_VERSION could not be installed"
 }
 
+# need_venv NAME PACKAGE==VERSION...: the virtual environment .work/NAME with these packages.
+need_venv() {
+  need_system_python
+  [ "$(cat "$TOOLS/$1/.packages" 2>/dev/null)" = "${*:2}" ] || with_lock make_venv "$@"
+}
+
 make_venv() {
-  local python=python3 done_file=$TOOLS/venv/.confluent-kafka-$CONFLUENT_KAFKA_VERSION
-  [ ! -f "$done_file" ] || return 0
-  say "installing confluent-kafka $CONFLUENT_KAFKA_VERSION into .work/venv"
-  rm -rf "$TOOLS/venv"
-  if ! "$python" -m venv "$TOOLS/venv" >&2; then
+  local venv=$TOOLS/$1
+  shift
+  [ "$(cat "$venv/.packages" 2>/dev/null)" != "$*" ] || return 0
+  say "installing $* into ${venv#"$REPO"/}"
+  rm -rf "$venv"
+  if ! python3 -m venv "$venv" >&2; then
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q python3-venv >&2 &&
-      rm -rf "$TOOLS/venv" && "$python" -m venv "$TOOLS/venv" >&2 || return 1
+      rm -rf "$venv" && python3 -m venv "$venv" >&2 || return 1
   fi
-  "$TOOLS/venv/bin/pip" install -q --disable-pip-version-check "confluent-kafka==$CONFLUENT_KAFKA_VERSION" >&2 &&
-    touch "$done_file"
+  "$venv/bin/pip" install -q --disable-pip-version-check "$@" >&2 && echo "$*" >"$venv/.packages"
 }
 
 # need_kafka: Apache Kafka's own command line tools.

@@ -20,6 +20,7 @@ class Member:
     def __init__(self, client, topic, group):
         command = [*shlex.split(os.environ["CLIENT_SELF"]), "member", client.broker, topic, group]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self.translate = client.member_line
         # One list of records for each assignment, beside the partitions that it had.
         self.spans = []
         self.problem = None
@@ -28,13 +29,13 @@ class Member:
 
     def _read(self):
         for line in self.process.stdout:
-            word, _, rest = line.rstrip("\n").partition(" ")
+            word, _, rest = self.translate(line.rstrip("\n")).partition(" ")
             if word == "assigned":
                 self.spans.append((sorted(int(p) for p in rest.split(",") if p), []))
             elif word.isdigit() and self.spans:
                 offset, value = rest.split(" ", 1)
                 self.spans[-1][1].append((int(word), int(offset), value))
-            else:
+            elif word:
                 self.problem = f"a member printed {line!r}"
 
     def assigned(self):

@@ -33,4 +33,5 @@ def main():
         sys.exit(f"{directory} has batches of {counts}, expected {codec}")
 
 
-main()
+if __name__ == "__main__":
+    main()

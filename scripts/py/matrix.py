@@ -1,9 +1,10 @@
 """Judges what the program of a client printed, and makes the table of all clients.
 
-Usage: matrix.py judge CLIENT_DIR NAME LANGUAGE VERSION STATUS OUTPUT_FILE RESULT_FILE
+Usage: matrix.py judge CLIENT_DIR NAME LANGUAGE VERSION STATUS OUTPUT_FILE DATA_DIR RESULT_FILE
        matrix.py table compare|write DOCUMENT RESULTS_DIR [--part]
 
 `judge` prints a line `ok`, `FAILED`, `none` or `differs` for each feature and writes the client's result.
+It looks into the data directory, too: a client may silently send without the codec that was asked for.
 `table` puts the results of all clients between the document's marks, or compares; with --part, the rows of
 those clients which have one.
 """
@@ -11,6 +12,8 @@ those clients which have one.
 import json
 import pathlib
 import sys
+
+from codecs_of import codecs
 
 FEATURES = [
     "produce-none",
@@ -49,8 +52,9 @@ def known_differences(client_dir):
     return known
 
 
-def judge(client_dir, name, language, version, status, output, result):
+def judge(client_dir, name, language, version, status, output, data, result):
     known, seen, problems = known_differences(pathlib.Path(client_dir)), {}, []
+    stored = {codec for path in pathlib.Path(data).glob("*/*.log") for codec in codecs(path)}
     for line in pathlib.Path(output).read_text(errors="replace").splitlines():
         word, _, rest = line.partition(" ")
         feature, _, note = rest.partition(": ")
@@ -65,6 +69,8 @@ def judge(client_dir, name, language, version, status, output, result):
     features = {}
     for feature in FEATURES:
         word, note = seen.get(feature, ("FAILED", "the program said nothing about it"))
+        if word == "ok" and feature.startswith("produce-") and feature.removeprefix("produce-") not in stored:
+            word, note = "FAILED", f"no batch is stored with this codec, only with {sorted(stored)}"
         cause = known.pop(feature, None)
         if word == "FAILED" and cause:
             features[feature] = ("differs", cause)
@@ -96,7 +102,7 @@ def notes_of(client, state):
     by_note = {}
     for feature in FEATURES:
         found, note = client["features"].get(feature, ("FAILED", ""))
-        if found == state:
+        if found == state and note:
             by_note.setdefault(note, []).append(f"`{feature}`")
     return [f"- {client['name']}: {', '.join(features)}: {note}" for note, features in by_note.items()]
 
@@ -108,6 +114,7 @@ def section(clients):
         *(row_of(client) for client in clients),
     ]
     for state, head in (
+        ("ok", "What a client does, but for a part:"),
         ("none", "What a client itself has no means for (–):"),
         ("differs", "What fails, and why (no):"),
     ):
@@ -136,7 +143,7 @@ def table(mode, document, results, part):
     elif part:
         committed = shown.splitlines()
         for client in clients:
-            lines = [row_of(client), *notes_of(client, "none"), *notes_of(client, "differs")]
+            lines = [row_of(client), *notes_of(client, "ok"), *notes_of(client, "none"), *notes_of(client, "differs")]
             about = [line for line in committed if line.startswith((f"| {client['name']} |", f"- {client['name']}: "))]
             tell(f"the table's lines about {client['name']}", about == lines)
     else:
