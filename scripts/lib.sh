@@ -304,10 +304,14 @@ as_root() {
 # need PROGRAM PACKAGE: installs Debian's package if the program is missing.
 need() {
   command -v "$1" >/dev/null && return 0
-  say "installing $2"
-  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q "$2" >&2 ||
-    { as_root apt-get update -q >&2 && as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q "$2" >&2; }
+  with_lock debian_packages "$2" || die "$2 could not be installed"
   command -v "$1" >/dev/null || die "$2 was installed and $1 is still missing"
+}
+
+debian_packages() {
+  say "installing $*"
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q "$@" >&2 ||
+    { as_root apt-get update -q >&2 && as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q "$@" >&2; }
 }
 
 # with_lock COMMAND...: one installation at a time, also between scripts. What it calls may call it again.

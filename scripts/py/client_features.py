@@ -56,7 +56,7 @@ class Client:
 
     # produce(topic, messages, codec="none", idempotent=False): with acks=all; returns the offsets, in order.
     # consumer(group=None): an object with assign([(topic, partition, offset)]), subscribe([topic]), subscribe_pattern(str),
-    #   poll(seconds): [Record], assignment(): {(topic, partition)}, pause / resume([(topic, partition)]),
+    #   poll(seconds): [Record], pause / resume([(topic, partition)]),
     #   offset_for_time(topic, partition, ms): offset or None, commit(topic, partition, offset, metadata),
     #   committed(topic, partition): (offset, metadata) or None, close().
     # create(topic, partitions, configs={}), describe(topic): the partitions' ids, configs(topic): {name: value},

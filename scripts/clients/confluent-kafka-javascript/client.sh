@@ -10,7 +10,7 @@ CLIENT_VERSION=$(node_version "$CLIENT_NAME")
 client_install() {
   node_installed && return 0
   command -v pkg-config >/dev/null && pkg-config --exists libcurl libzstd openssl zlib ||
-    debian_packages g++ make pkg-config libcurl4-openssl-dev libssl-dev libzstd-dev zlib1g-dev
+    with_lock debian_packages g++ make pkg-config libcurl4-openssl-dev libssl-dev libzstd-dev zlib1g-dev
   node_install CKJS_LINKING=dynamic &&
     rm -rf "$(node_home)/node_modules/$CLIENT_NAME"/{deps,build/Release/obj.target}
 }

@@ -9,7 +9,7 @@ java_install() {
   done
   sources+=("$age")
   need java default-jre-headless
-  [ -f "$home/jars-$CLIENT_VERSION/.complete" ] || java_jars "$home" "$home/jars-$CLIENT_VERSION" || return 1
+  [ -f "$home/jars-$CLIENT_VERSION/.complete" ] || with_lock java_jars "$home" "$home/jars-$CLIENT_VERSION" || return 1
   for source in "${sources[@]}"; do
     if [ ! "$home/classes/.complete" -nt "$source" ]; then stale=1; fi
   done

@@ -19,18 +19,12 @@ node_install() {
   need node nodejs
   need npm npm
   headers=$(dirname "$(dirname "$(realpath "$(command -v node)")")")
-  [ -f "$headers/include/node/node.h" ] || debian_packages libnode-dev
+  [ -f "$headers/include/node/node.h" ] || with_lock debian_packages libnode-dev
   rm -rf "$home"
   mkdir -p "$home"
   cp "$CLIENT_HOME"/package.json "$CLIENT_HOME"/package-lock.json "$home/"
   (cd "$home" && env "$@" npm ci --no-audit --no-fund --loglevel=error --nodedir="$headers") >&2 &&
     cp "$CLIENT_HOME/package-lock.json" "$home/installed"
-}
-
-debian_packages() {
-  say "installing $*"
-  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q "$@" >&2 ||
-    { as_root apt-get update -q >&2 && as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q "$@" >&2; }
 }
 
 node_run() { NODE_PATH=$(node_home)/node_modules exec node "$CLIENT_HOME/main.js" "$@"; }
