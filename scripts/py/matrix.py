@@ -38,7 +38,7 @@ FEATURES = [
 ]
 BEGIN = "<!-- the client matrix: written by scripts/matrix --write -->\n"
 END = "<!-- end of the client matrix -->\n"
-CELLS = {"ok": "yes", "none": "–", "differs": "no"}
+CELLS = {"none": "–", "differs": "no"}
 
 
 def known_differences(client_dir):
@@ -93,8 +93,14 @@ def judge(client_dir, name, language, version, status, output, data, result):
 
 
 def row_of(client):
-    states = [client["features"].get(feature, ("FAILED", ""))[0] for feature in FEATURES]
-    return f"| {client['name']} | {client['language']} | {client['version']} | {' | '.join(CELLS.get(s, 'FAILED') for s in states)} |"
+    cells = [cell_of(*client["features"].get(feature, ("FAILED", ""))) for feature in FEATURES]
+    return f"| {client['name']} | {client['language']} | {client['version']} | {' | '.join(cells)} |"
+
+
+def cell_of(state, note):
+    if state == "ok":
+        return "in part" if note else "yes"
+    return CELLS.get(state, "FAILED")
 
 
 def notes_of(client, state):
@@ -114,7 +120,7 @@ def section(clients):
         *(row_of(client) for client in clients),
     ]
     for state, head in (
-        ("ok", "What a client does, but for a part:"),
+        ("ok", "What a client does without something (in part):"),
         ("none", "What a client itself has no means for (–):"),
         ("differs", "What fails, and why (no):"),
     ):
