@@ -69,6 +69,7 @@ apis! {
     InitProducerIdRequest "InitProducerId" 0..=4;
     CreatePartitionsRequest "CreatePartitions" 0..=3;
     DeleteRecordsRequest "DeleteRecords" 0..=2;
+    DescribeConfigsRequest "DescribeConfigs" 1..=4;
     IncrementalAlterConfigsRequest "IncrementalAlterConfigs" 0..=1;
     DeleteGroupsRequest "DeleteGroups" 0..=2;
 }

@@ -3,48 +3,16 @@
 
 mod support;
 
-use ringmain::Running;
-use std::io::Write;
-use std::process::{Output, Stdio};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+use support::tool::Tool;
 use support::{ringmain, start};
-
-struct Tool<'a>(&'a Running);
-
-impl Tool<'_> {
-    fn output(&self, args: &[&str], input: &str) -> Output {
-        let mut command = ringmain();
-        command.args(args).args(["--broker", &self.0.address().to_string()]);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-        child.wait_with_output().unwrap()
-    }
-
-    /// What it prints; it must succeed.
-    fn run(&self, args: &[&str], input: &str) -> String {
-        let output = self.output(args, input);
-        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success(), "{args:?}: {stderr}");
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    fn json(&self, args: &[&str]) -> serde_json::Value {
-        serde_json::from_str(&self.run(&[args, &["--json"]].concat(), "")).unwrap()
-    }
-
-    /// Why it refuses; it must.
-    fn refused(&self, args: &[&str]) -> String {
-        let output = self.output(args, "");
-        assert!(!output.status.success(), "{args:?}");
-        String::from_utf8(output.stderr).unwrap()
-    }
-}
 
 #[test]
 fn a_groups_offsets_are_shown_first_and_then_set() {
     let dir = tempfile::tempdir().unwrap();
     let broker = start(dir.path());
-    let tool = Tool(&broker);
+    let tool = Tool(broker.address());
     tool.run(&["topic", "create", "orders", "--partitions", "1"], "");
     tool.run(&["produce", "orders"], "a\nb\nc\nd\n");
     let all = ["consume", "orders", "--group", "billing", "--exit-at-end"];
@@ -80,7 +48,7 @@ fn a_groups_offsets_are_shown_first_and_then_set() {
 fn a_group_with_members_is_neither_reset_nor_deleted() {
     let dir = tempfile::tempdir().unwrap();
     let broker = start(dir.path());
-    let tool = Tool(&broker);
+    let tool = Tool(broker.address());
     tool.run(&["topic", "create", "orders", "--partitions", "1"], "");
     tool.run(&["produce", "orders"], "a\n");
     let mut member = ringmain();
@@ -100,7 +68,7 @@ fn a_group_with_members_is_neither_reset_nor_deleted() {
 fn topics_are_changed_while_they_are_used() {
     let dir = tempfile::tempdir().unwrap();
     let broker = start(dir.path());
-    let tool = Tool(&broker);
+    let tool = Tool(broker.address());
     tool.run(&["topic", "create", "orders", "--partitions", "1"], "");
     tool.run(&["produce", "orders"], "a\nb\nc\n");
     tool.run(
@@ -108,8 +76,8 @@ fn topics_are_changed_while_they_are_used() {
         "",
     );
     let long = "x".repeat(200);
-    let refused = tool.output(&["produce", "orders"], &long);
-    assert!(!refused.status.success(), "the record is larger than the topic allows");
+    let refused = tool.refused_input(&["produce", "orders"], &long);
+    assert!(refused.contains("send smaller records, or raise max.message.bytes"), "{refused}");
     let unset = tool.json(&["topic", "alter", "orders", "--unset", "max.message.bytes"]);
     assert_eq!(unset, serde_json::json!({"max.message.bytes": null}));
     tool.run(&["produce", "orders"], &long);
@@ -136,4 +104,50 @@ fn topics_are_changed_while_they_are_used() {
     );
     tool.run(&["topic", "delete-records", "orders", "--all"], "");
     assert_eq!(tool.run(&["consume", "orders", "--exit-at-end"], ""), "");
+}
+
+#[test]
+fn how_soon_a_group_has_caught_up_is_told_from_two_looks() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path());
+    let tool = Tool(broker.address());
+    tool.run(&["topic", "create", "orders", "--partitions", "1"], "");
+    let mut member =
+        tool.command(&["consume", "orders", "--group", "busy"]).stderr(Stdio::null()).spawn().unwrap();
+    let mut out = member.stdout.take().unwrap();
+    tool.run(&["produce", "orders"], "a\n");
+    std::io::Read::read_exact(&mut out, &mut [0; 2]).unwrap();
+    let describe = |interval| tool.json(&["group", "describe", "busy", "--interval", interval])[0].clone();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while describe("0")["offsets"][0]["committed"] != 1 && Instant::now() < deadline {}
+    // Nobody reads what it writes now: once the pipe is full it commits no further.
+    tool.run(&["produce", "orders"], format!("{}\n", "x".repeat(999)).repeat(3000));
+    let stuck = loop {
+        let found = describe("1");
+        let speed = &found["offsets"][0]["consumed_per_second"];
+        if *speed == 0.0 || Instant::now() > deadline {
+            break found;
+        }
+    };
+    assert_eq!(stuck["offsets"][0]["consumed_per_second"], 0.0, "{stuck}");
+    assert!(stuck["lag"].as_i64().unwrap() > 0 && stuck["drain_seconds"].is_null(), "{stuck}");
+    assert!(tool.run(&["group", "describe", "busy", "--interval", "0.1"], "").contains("not catching up"));
+    assert!(describe("0")["offsets"][0].get("consumed_per_second").is_none(), "one look tells no speed");
+    // Now somebody reads, slowly enough to be looked at twice.
+    let reading = std::thread::spawn(move || {
+        let mut some = [0; 50_000];
+        while std::io::Read::read(&mut out, &mut some).unwrap() > 0 {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    });
+    let drained = loop {
+        let found = describe("1.5");
+        if found["drain_seconds"].is_number() || Instant::now() > deadline {
+            break found;
+        }
+    };
+    assert!(drained["drain_seconds"].is_number(), "{drained}");
+    member.kill().unwrap();
+    member.wait().unwrap();
+    reading.join().unwrap();
 }

@@ -5,12 +5,17 @@ use crate::backoff::Backoff;
 use crate::wire;
 use crate::wire::messages::create_partitions_request::CreatePartitionsTopic;
 use crate::wire::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
+use crate::wire::messages::describe_configs_request::DescribeConfigsResource;
 use crate::wire::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
-use crate::wire::messages::{CreatePartitionsRequest, DeleteRecordsRequest, IncrementalAlterConfigsRequest};
+use crate::wire::messages::{
+    CreatePartitionsRequest, DeleteRecordsRequest, DescribeConfigsRequest, IncrementalAlterConfigsRequest,
+};
 use std::collections::BTreeMap;
 
 /// The type of configuration that is a topic's.
 const TOPIC: i8 = 2;
+/// The source of a value that was set for the topic.
+const SET_FOR_TOPIC: i8 = 1;
 /// What is done to a key of a configuration.
 const SET: i8 = 0;
 const DELETE: i8 = 1;
@@ -18,6 +23,32 @@ const DELETE: i8 = 1;
 const END: i64 = -1;
 
 impl Admin {
+    /// What is configured for a topic itself, by key; defaults are left out.
+    ///
+    /// # Errors
+    /// When there is no such topic, or the broker does not answer.
+    pub async fn topic_config(&self, topic: &str) -> Result<BTreeMap<String, String>, AdminError> {
+        retrying!(self, self.try_topic_config(topic))
+    }
+
+    async fn try_topic_config(&self, topic: &str) -> Result<BTreeMap<String, String>, AdminError> {
+        let connection = self.client.controller().await?;
+        let resource = DescribeConfigsResource::default()
+            .with_resource_type(TOPIC)
+            .with_resource_name(wire::string(topic))
+            .with_configuration_keys(None);
+        let request = DescribeConfigsRequest::default().with_resources(vec![resource]);
+        let mut found = BTreeMap::new();
+        for result in connection.call(&request).await?.results {
+            let message = result.error_message.map(|message| message.to_string());
+            refused("describe", topic, wire::broker_error(result.error_code), message)?;
+            let own = result.configs.into_iter().filter(|one| one.config_source == SET_FOR_TOPIC);
+            // Values that are secret are not told.
+            found.extend(own.filter_map(|one| Some((one.name.to_string(), one.value?.to_string()))));
+        }
+        Ok(found)
+    }
+
     /// Changes keys of a topic's configuration; `None` takes a key back to its default.
     ///
     /// # Errors

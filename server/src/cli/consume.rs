@@ -1,5 +1,6 @@
 //! `ringmain consume`: writes the records of a topic to standard output.
 
+mod format;
 mod sink;
 mod start;
 
@@ -9,43 +10,50 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use ringmain_client::config::{ConsumerConfig, GroupConfig, OutOfRange};
+use ringmain_client::config::{ConsumerConfig, GroupConfig, Isolation, OutOfRange};
 use ringmain_client::consumer::{Assigned, Fetched};
-use ringmain_client::error::ClusterError;
 use ringmain_client::group::{GroupError, GroupEvent, PartitionOffset};
+use ringmain_client::offsets::OffsetSpec;
 use ringmain_client::{Client, Consumer, GroupConsumer};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use self::format::Template;
 use self::sink::{Form, Reader, Sink};
 use self::start::From;
 pub(super) use self::start::time_millis;
 use super::output::{BrokerArgs, CliError, Progress};
+use super::stop::stop_on_signal;
 
 /// How long to wait for records before looking at anything else.
 const POLL_WAIT: Duration = Duration::from_secs(1);
 /// How often at most to commit while records keep coming.
 const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
-/// Signals that come within this time are one.
-const SAME_SIGNAL: Duration = Duration::from_millis(500);
-/// The exit code after a second interrupt: that of a process ended by the first.
-const INTERRUPTED_TWICE: i32 = 130;
+const EXAMPLES: &str = "Examples:\n  ringmain consume orders --exit-at-end\n  \
+    ringmain consume orders --from -10 --follow --print-key --print-headers\n  \
+    ringmain consume orders --group billing\n  \
+    ringmain consume orders --from timestamp:2026-01-31T12:00:00Z --exit-at-end --json\n  \
+    ringmain consume orders --exit-at-end --format '%p@%o %T %k: %s\\n'";
 
 /// Write the records of a topic to standard output
+///
+/// Records are written as they come, until Ctrl-C. Values are written as they are, each with a newline, unless another
+/// form is asked for.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  ringmain consume orders --from beginning --exit-at-end\n  ringmain consume orders --group billing\n  ringmain consume orders --from timestamp:2026-01-31T12:00:00Z --json"
-)]
+#[command(after_help = EXAMPLES, after_long_help = format!("{}\n\n{EXAMPLES}", format::HELP))]
 pub(crate) struct ConsumeArgs {
     /// Name of the topic
     topic: String,
     /// Partition to read; may be given several times [default: all]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..), conflicts_with = "group")]
     partition: Vec<i32>,
-    /// Where to start: beginning, end, an offset, timestamp:MILLISECONDS or timestamp:RFC3339.
-    /// With --group: where to start in partitions the group has committed nothing of
-    #[arg(long, value_name = "WHERE", default_value = "beginning")]
-    from: From,
+    /// Where to start: beginning, end, an offset, -N for N records before the end of each partition,
+    /// timestamp:MILLISECONDS or timestamp:RFC3339. With --group: where to start in partitions the group has committed
+    /// nothing of, beginning or end [default: beginning, with --follow end]
+    #[arg(long, value_name = "WHERE", allow_hyphen_values = true)]
+    from: Option<From>,
+    /// Write what comes from now on, until Ctrl-C; with --from what was there before, too
+    #[arg(long, conflicts_with = "exit_at_end")]
+    follow: bool,
     /// Share the partitions with the other members of this group, and commit what was written
     #[arg(long, value_name = "GROUP")]
     group: Option<String>,
@@ -58,9 +66,15 @@ pub(crate) struct ConsumeArgs {
     /// Write the key and a tab before each value
     #[arg(long)]
     print_key: bool,
-    /// Write every record as a line of JSON; bytes that are not text are hexadecimal, under
-    /// key_hex or value_hex
+    /// Write the headers, as NAME=VALUE,NAME=VALUE, and a tab before each key and value
     #[arg(long)]
+    print_headers: bool,
+    /// Write each record in this form, as kcat's -f; --help lists the fields
+    #[arg(long, value_name = "TEMPLATE", conflicts_with_all = ["print_key", "print_headers", "json"])]
+    format: Option<Template>,
+    /// Write every record as a line of JSON, with topic, partition, offset, timestamp, key, value and headers; bytes
+    /// that are not text are hexadecimal, under key_hex or value_hex
+    #[arg(long, conflicts_with_all = ["print_key", "print_headers"])]
     json: bool,
     #[command(flatten)]
     broker: BrokerArgs,
@@ -84,10 +98,10 @@ pub(crate) async fn run(args: ConsumeArgs) -> Result<(), CliError> {
     let mut stop = stop_on_signal()?;
     let client = args.broker.connect().await?;
     let source = source(&args, client).await?;
-    let form = match (args.json, args.print_key) {
-        (true, _) => Form::Json,
-        (false, true) => Form::KeyValue,
-        (false, false) => Form::Value,
+    let form = match (&args.format, args.json) {
+        (Some(template), _) => Form::Template(template.clone()),
+        (None, true) => Form::Json,
+        (None, false) => Form::Template(Template::line(args.print_headers, args.print_key)),
     };
     let mut consumption = Consumption {
         source,
@@ -108,18 +122,18 @@ pub(crate) async fn run(args: ConsumeArgs) -> Result<(), CliError> {
 
 async fn source(args: &ConsumeArgs, client: Client) -> Result<Source, CliError> {
     let topic = client.topic_retrying(&args.topic, false).await?;
+    let unavailable_max = args.broker.timeout();
+    let from = args.from.unwrap_or(if args.follow { From::End } else { From::Beginning });
     if let Some(group) = &args.group {
-        let out_of_range = match args.from {
+        let out_of_range = match from {
             From::Beginning => OutOfRange::Earliest,
             From::End => OutOfRange::Latest,
-            From::Offset(_) | From::Timestamp(_) => {
+            From::Last(_) | From::Offset(_) | From::Timestamp(_) => {
                 return Err(CliError::FromWithGroup);
             }
         };
-        let config = GroupConfig {
-            consumer: ConsumerConfig { out_of_range, ..ConsumerConfig::default() },
-            ..GroupConfig::default()
-        };
+        let consumer = ConsumerConfig { out_of_range, unavailable_max, ..ConsumerConfig::default() };
+        let config = GroupConfig { consumer, ..GroupConfig::default() };
         let topics = [args.topic.clone()];
         let consumer = GroupConsumer::new(client, group, &topics, config);
         return Ok(Source::Group(Box::new(consumer)));
@@ -130,16 +144,22 @@ async fn source(args: &ConsumeArgs, client: Client) -> Result<Source, CliError> 
     }
     partitions.sort_unstable();
     partitions.dedup();
+    // Checked before anything is asked of their leaders.
+    partitions.iter().try_for_each(|partition| topic.partition(*partition).map(drop))?;
+    let latest = match from {
+        From::Last(_) => {
+            let wanted: Vec<_> = partitions.iter().map(|one| (*one, OffsetSpec::Latest)).collect();
+            client.offsets(&args.topic, &wanted, Isolation::ReadUncommitted).await?
+        }
+        _ => HashMap::new(),
+    };
     let name: Arc<str> = args.topic.as_str().into();
-    let assigned: Result<Vec<Assigned>, ClusterError> = partitions
-        .into_iter()
-        .map(|partition| {
-            topic.partition(partition)?;
-            Ok(Assigned { topic: Arc::clone(&name), partition, start: args.from.start() })
-        })
-        .collect();
-    let mut consumer = Consumer::new(client, ConsumerConfig::default());
-    consumer.assign(assigned?);
+    let assigned = partitions.into_iter().map(|partition| {
+        let latest = latest.get(&partition).copied().unwrap_or(0);
+        Assigned { topic: Arc::clone(&name), partition, start: from.start(latest) }
+    });
+    let mut consumer = Consumer::new(client, ConsumerConfig { unavailable_max, ..ConsumerConfig::default() });
+    consumer.assign(assigned.collect());
     Ok(Source::Alone(consumer))
 }
 
@@ -272,31 +292,4 @@ impl Consumption {
         }
         flushed.map(drop)
     }
-}
-
-/// Turns true with SIGINT or SIGTERM; a second one ends the process at once, since writing to a
-/// reader that does not read may take for ever.
-fn stop_on_signal() -> Result<watch::Receiver<bool>, CliError> {
-    let mut interrupts = signal(SignalKind::interrupt()).map_err(CliError::Signal)?;
-    let mut terminations = signal(SignalKind::terminate()).map_err(CliError::Signal)?;
-    let (sender, receiver) = watch::channel(false);
-    tokio::spawn(async move {
-        let mut first: Option<Instant> = None;
-        loop {
-            let heard = tokio::select! {
-                heard = interrupts.recv() => heard,
-                heard = terminations.recv() => heard,
-            };
-            if heard.is_none() {
-                return;
-            }
-            let since = first.get_or_insert_with(Instant::now).elapsed();
-            // Wrappers like timeout(1) pass a signal on that the terminal sends to all: that is
-            // one wish to end, not two.
-            if sender.send_replace(true) && since >= SAME_SIGNAL {
-                std::process::exit(INTERRUPTED_TWICE);
-            }
-        }
-    });
-    Ok(receiver)
 }

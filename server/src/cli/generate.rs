@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// For which shell.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  ringmain completions bash > /usr/share/bash-completion/completions/ringmain"
+    after_help = "Example:\n  ringmain completions bash > ~/.local/share/bash-completion/completions/ringmain"
 )]
 pub(super) struct CompletionsArgs {
     /// The shell.
@@ -17,7 +17,7 @@ pub(super) struct CompletionsArgs {
 
 /// Where to.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  ringmain man /usr/local/share/man/man1")]
+#[command(after_help = "Example:\n  ringmain man ~/.local/share/man/man1")]
 pub(super) struct ManArgs {
     /// A directory, which is made if it is not there.
     directory: PathBuf,

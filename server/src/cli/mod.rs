@@ -1,16 +1,20 @@
 //! The command line.
 
 mod consume;
+mod escape;
 mod generate;
 mod group;
 mod log;
 mod output;
 mod produce;
+mod record_json;
 mod serve;
+mod stop;
 mod topic;
 
 use clap::{Parser, Subcommand};
 use std::error::Error;
+use std::io::Write;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
@@ -18,7 +22,9 @@ use tracing_subscriber::EnvFilter;
 #[derive(Debug, Parser)]
 #[command(name = "ringmain", version, propagate_version = true, arg_required_else_help = true)]
 #[command(after_help = "Example:\n  ringmain serve --data-dir /var/lib/ringmain --listen 127.0.0.1:9092\n\n\
-    RINGMAIN_LOG sets what is logged to standard error (error, warn, info, debug, or by module).")]
+    RINGMAIN_LOG sets what is logged to standard error (error, warn, info, debug, or by module); RINGMAIN_BROKER is the\n\
+    default of --broker. The exit code is 0 if all went well, 1 if something went wrong, 2 if the arguments make no sense,\n\
+    130 if Ctrl-C came before the work was done.")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -28,14 +34,14 @@ struct Cli {
 enum Command {
     /// Run the broker.
     Serve(serve::ServeArgs),
-    /// Create, list, describe and delete topics.
+    /// Create, list, describe, change and delete topics.
     #[command(subcommand)]
     Topic(topic::TopicCommand),
     /// Write the lines of standard input to a topic.
     Produce(produce::ProduceArgs),
     /// Write the records of a topic to standard output.
     Consume(consume::ConsumeArgs),
-    /// List and describe consumer groups.
+    /// List, describe, reset and delete consumer groups.
     #[command(subcommand)]
     Group(group::GroupCommand),
     /// Look at the files of a log, without a broker.
@@ -66,8 +72,12 @@ pub(crate) fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(err) => {
-            eprintln!("ringmain: {err}");
-            ExitCode::FAILURE
+            // Nobody may read it any more.
+            let _ = writeln!(std::io::stderr(), "ringmain: {err}");
+            match err.downcast_ref() {
+                Some(output::CliError::Interrupted { .. }) => ExitCode::from(stop::INTERRUPTED),
+                _ => ExitCode::FAILURE,
+            }
         }
     }
 }

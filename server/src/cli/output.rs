@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{BinaryBytes, HumanCount, ProgressBar, ProgressStyle};
 use ringmain_client::Client;
 use ringmain_client::admin::AdminError;
 use ringmain_client::config::ClientConfig;
@@ -59,6 +59,20 @@ pub(crate) enum CliError {
         /// The limit.
         limit: usize,
     },
+    /// A line of the input is no record.
+    #[error("line {number} {problem}; correct it and go on from there: the lines before it were written")]
+    Line {
+        /// The number of the line, from 1.
+        number: u64,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A signal came before the end of the input.
+    #[error("interrupted after {records} records, which were written")]
+    Interrupted {
+        /// How many.
+        records: u64,
+    },
     /// The output could not be put as JSON.
     #[error("cannot express the result as JSON ({0}); try without --json")]
     Json(serde_json::Error),
@@ -78,16 +92,42 @@ pub(crate) enum CliError {
 /// The broker that a command talks to.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct BrokerArgs {
-    /// Address of any broker of the cluster
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9092")]
-    broker: String,
+    /// Address of any broker of the cluster, or several with commas between them
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        default_value = "127.0.0.1:9092",
+        env = "RINGMAIN_BROKER",
+        value_delimiter = ',',
+        value_parser = address
+    )]
+    broker: Vec<String>,
+    /// How long to try before giving up
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    timeout: u64,
 }
 
 impl BrokerArgs {
     /// Connects to the cluster of that broker.
     pub(crate) async fn connect(&self) -> Result<Client, CliError> {
-        let addresses: Vec<String> = self.broker.split(',').map(str::to_owned).collect();
-        Ok(Client::connect(&addresses, ClientConfig::default()).await?)
+        let mut config = ClientConfig { operation_timeout: self.timeout(), ..ClientConfig::default() };
+        let connection = &mut config.connection;
+        connection.connect_timeout = connection.connect_timeout.min(config.operation_timeout);
+        connection.request_timeout = connection.request_timeout.min(config.operation_timeout);
+        Ok(Client::connect(&self.broker, config).await?)
+    }
+
+    /// How long to try before giving up.
+    pub(crate) fn timeout(&self) -> Duration {
+        Duration::from_secs(self.timeout)
+    }
+}
+
+fn address(text: &str) -> Result<String, String> {
+    let port = text.rsplit_once(':').filter(|(host, _)| !host.is_empty());
+    match port.and_then(|(_, port)| port.parse::<u16>().ok()) {
+        Some(1..) => Ok(text.to_owned()),
+        _ => Err("give it as HOST:PORT, for example 127.0.0.1:9092".to_owned()),
     }
 }
 
@@ -158,8 +198,36 @@ impl Progress {
     /// Shows the counts so far.
     pub(crate) fn show(&self, records: u64, bytes: u64) {
         if !self.bar.is_hidden() {
-            self.bar.set_message(format!("{records} records, {bytes} bytes"));
+            let seconds = self.bar.elapsed().as_secs_f64().max(0.001);
+            let (rate, bytes_rate) = (records as f64 / seconds, bytes as f64 / seconds);
+            self.bar.set_message(format!(
+                "{} records, {}, {} records/s, {}/s",
+                HumanCount(records),
+                BinaryBytes(bytes),
+                HumanCount(rate as u64),
+                BinaryBytes(bytes_rate as u64)
+            ));
         }
+    }
+}
+
+/// Says on standard error what is waited for, while it is a terminal.
+pub(crate) struct Waiting {
+    bar: ProgressBar,
+}
+
+impl Waiting {
+    pub(crate) fn new(what: &'static str) -> Self {
+        let bar = if io::stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
+        bar.set_message(what);
+        bar.enable_steady_tick(PROGRESS_INTERVAL);
+        Self { bar }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
     }
 }
 

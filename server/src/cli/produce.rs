@@ -1,9 +1,11 @@
 //! `ringmain produce`: one record for every line of the input.
 
+mod fields;
 mod lines;
+mod pace;
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, IsTerminal, Read};
 use std::path::PathBuf;
 use std::thread;
 use std::time::Instant;
@@ -12,14 +14,17 @@ use bytes::Bytes;
 use clap::{Args, ValueEnum};
 use ringmain_client::Producer;
 use ringmain_client::config::{Acks, ProducerConfig};
-use ringmain_client::producer::ProducerRecord;
+use ringmain_client::wire::batch::Header;
 use ringmain_client::wire::compression::Compression;
 use serde::Serialize;
-use tokio::signal;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
+use self::fields::Shape;
 use self::lines::Lines;
+use self::pace::Pace;
+use super::escape::unescaped;
 use super::output::{BrokerArgs, CliError, Progress, print_json};
+use super::stop::stop_on_signal;
 
 /// Bytes read of the input at a time.
 const CHUNK_BYTES: usize = 256 * 1024;
@@ -30,9 +35,12 @@ const LINE_BYTES_MAX: usize = 64 << 20;
 
 /// Write each line of the input to a topic as a record
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  echo hello | ringmain produce greetings\n  ringmain produce orders --key-delimiter : --compression zstd --file orders.txt"
-)]
+#[command(after_help = "Examples:\n  echo hello | ringmain produce greetings\n  \
+        ringmain produce orders --key-delimiter : --compression zstd --file orders.txt\n  \
+        printf 'source=web,try=1\\tann:two teapots\\n' | ringmain produce orders --headers --key-delimiter :\n  \
+        seq 1 30 | ringmain produce orders --rate 10 --header source=batch\n  \
+        ringmain consume orders --exit-at-end --json | ringmain produce copy --input-json\n\n\
+        The summary is told on standard error. Ctrl-C ends it after what was read is delivered, with the exit code 130.")]
 pub(crate) struct ProduceArgs {
     /// Name of the topic
     topic: String,
@@ -42,9 +50,22 @@ pub(crate) struct ProduceArgs {
     /// Compression of batches
     #[arg(long, value_enum, default_value = "none")]
     compression: CompressionArg,
-    /// What separates key and value; a line without it has no key
-    #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
-    key_delimiter: Option<String>,
+    /// What separates key and value; a line without it has no key. Escapes as \\t and \\x1f are read
+    #[arg(long, value_name = "TEXT", value_parser = delimiter)]
+    key_delimiter: Option<Delimiter>,
+    /// Lines begin with headers, as NAME=VALUE,NAME=VALUE, and a tab; a NAME alone is a header without a value
+    #[arg(long)]
+    headers: bool,
+    /// A header for every record; may be given several times
+    #[arg(long, value_name = "NAME=VALUE", value_parser = header)]
+    header: Vec<Header>,
+    /// Each line is a record as JSON, as consume --json writes it: key, value (or key_hex, value_hex), headers and
+    /// timestamp are taken, each of which may be left out; topic, partition and offset are not
+    #[arg(long, conflicts_with_all = ["key_delimiter", "headers"])]
+    input_json: bool,
+    /// Write at most so many records a second
+    #[arg(long, value_name = "N", value_parser = rate)]
+    rate: Option<f64>,
     /// Partition to write to [default: by key; without keys one after the other]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..))]
     partition: Option<i32>,
@@ -87,8 +108,29 @@ struct Summary {
     seconds: f64,
 }
 
+/// A wrapper, since clap takes a vector for an argument that is given several times.
+#[derive(Clone, Debug)]
+struct Delimiter(Vec<u8>);
+
+fn delimiter(text: &str) -> Result<Delimiter, String> {
+    match unescaped(text)? {
+        bytes if bytes.is_empty() => Err("it cannot be empty".to_owned()),
+        bytes => Ok(Delimiter(bytes)),
+    }
+}
+
+fn header(text: &str) -> Result<Header, String> {
+    fields::header(&Bytes::copy_from_slice(text.as_bytes())).map_err(|problem| format!("it {problem}"))
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    let rate = text.parse::<f64>().ok().filter(|rate| rate.is_finite() && *rate > 0.0);
+    rate.ok_or_else(|| "give the number of records a second, above 0".to_owned())
+}
+
 /// Runs `ringmain produce`.
 pub(crate) async fn run(args: ProduceArgs) -> Result<(), CliError> {
+    let mut stop = stop_on_signal()?;
     let client = args.broker.connect().await?;
     let config = ProducerConfig {
         acks: match args.acks {
@@ -105,73 +147,103 @@ pub(crate) async fn run(args: ProduceArgs) -> Result<(), CliError> {
         },
         idempotent: args.idempotent,
         record_bytes_max: LINE_BYTES_MAX,
+        delivery_timeout: args.broker.timeout(),
         ..ProducerConfig::default()
     };
     let producer = Producer::new(client, config).await?;
-    let mut chunks = read_ahead(args.file.as_ref())?;
-    let progress = Progress::new(true);
+    let chunks = read_ahead(args.file.as_ref())?;
+    if args.file.is_none() && io::stdin().is_terminal() {
+        eprintln!("each line that is typed is a record; Ctrl-D ends");
+    }
+    let shape = match args.input_json {
+        true => Shape::Json,
+        false => Shape::Fields {
+            headers: args.headers,
+            key_delimiter: args.key_delimiter.as_ref().map(|delimiter| delimiter.0.clone()),
+        },
+    };
     let started = Instant::now();
-    let mut lines = Lines::new(LINE_BYTES_MAX);
-    let mut sender = Sender { producer: &producer, args: &args, records: 0, bytes: 0 };
-    loop {
-        let chunk = tokio::select! {
-            chunk = chunks.recv() => chunk,
-            // What was read until now is still delivered.
-            interrupted = signal::ctrl_c() => {
-                interrupted.map_err(CliError::Signal)?;
-                None
-            }
-        };
-        let Some(chunk) = chunk else { break };
-        lines.add(chunk?);
-        while let Some(line) = lines.next_line()? {
-            sender.send(line).await?;
-        }
-        producer.check()?;
-        progress.show(sender.records, sender.bytes);
-    }
-    if let Some(line) = lines.last_line() {
-        sender.send(line).await?;
-    }
-    producer.flush().await?;
+    let pace = args.rate.map(Pace::new);
+    let progress = Progress::new(true);
+    let mut sender =
+        Sender { producer: &producer, args: &args, shape, pace, started, progress, records: 0, bytes: 0 };
+    let ended = sender.send_all(chunks, &mut stop).await;
+    // What was taken until then is delivered, however it ended.
+    let flushed = producer.flush().await;
+    let Sender { records, bytes, progress, .. } = sender;
     drop(progress);
-    let (records, bytes) = (sender.records, sender.bytes);
-    report(&args, records, bytes, started.elapsed().as_secs_f64())
+    flushed?;
+    match ended? {
+        End::Input => report(&args, records, bytes, started.elapsed().as_secs_f64()),
+        End::Interrupted => Err(CliError::Interrupted { records }),
+    }
+}
+
+/// What the input came to.
+enum End {
+    Input,
+    Interrupted,
 }
 
 struct Sender<'a> {
     producer: &'a Producer,
     args: &'a ProduceArgs,
+    shape: Shape,
+    pace: Option<Pace>,
+    started: Instant,
+    progress: Progress,
     records: u64,
     bytes: u64,
 }
 
 impl Sender<'_> {
-    async fn send(&mut self, line: Bytes) -> Result<(), CliError> {
-        self.records += 1;
-        self.bytes += line.len() as u64;
-        let delimiter = self.args.key_delimiter.as_deref().map(str::as_bytes);
-        let (key, value) = split_key(line, delimiter);
-        let record = ProducerRecord {
-            partition: self.args.partition,
-            key,
-            value: Some(value),
-            ..ProducerRecord::default()
-        };
-        self.producer.send(&self.args.topic, record).await?;
-        Ok(())
+    async fn send_all(
+        &mut self,
+        mut chunks: mpsc::Receiver<Result<Bytes, CliError>>,
+        stop: &mut watch::Receiver<bool>,
+    ) -> Result<End, CliError> {
+        let mut lines = Lines::new(LINE_BYTES_MAX);
+        loop {
+            let chunk = tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop) => return Ok(End::Interrupted),
+                chunk = chunks.recv() => chunk,
+            };
+            let Some(chunk) = chunk else { break };
+            lines.add(chunk?);
+            while let Some(line) = lines.next_line()? {
+                tokio::select! {
+                    biased;
+                    _ = stop.wait_for(|stop| *stop) => return Ok(End::Interrupted),
+                    sent = self.send(line, lines.number()) => sent?,
+                }
+            }
+            self.producer.check()?;
+            self.progress.show(self.records, self.bytes);
+        }
+        if let Some(line) = lines.last_line() {
+            self.send(line, lines.number()).await?;
+        }
+        Ok(End::Input)
     }
-}
 
-/// Splits a line at the first delimiter into key and value.
-fn split_key(line: Bytes, delimiter: Option<&[u8]>) -> (Option<Bytes>, Bytes) {
-    let found = delimiter.and_then(|delimiter| {
-        let at = line.windows(delimiter.len()).position(|window| window == delimiter)?;
-        Some((at, at + delimiter.len()))
-    });
-    match found {
-        Some((key_end, value_start)) => (Some(line.slice(..key_end)), line.slice(value_start..)),
-        None => (None, line),
+    async fn send(&mut self, line: Bytes, number: u64) -> Result<(), CliError> {
+        let bytes = line.len() as u64;
+        let problem = |problem| CliError::Line { number, problem };
+        let mut record = self.shape.record(line).map_err(problem)?;
+        record.partition = self.args.partition;
+        record.headers.extend_from_slice(&self.args.header);
+        if let Some(pace) = &mut self.pace {
+            let wait = pace.wait(self.started.elapsed());
+            if !wait.is_zero() {
+                self.progress.show(self.records, self.bytes);
+                tokio::time::sleep(wait).await;
+            }
+        }
+        self.producer.send(&self.args.topic, record).await?;
+        self.records += 1;
+        self.bytes += bytes;
+        Ok(())
     }
 }
 
@@ -215,23 +287,4 @@ fn report(args: &ProduceArgs, records: u64, bytes: u64, seconds: f64) -> Result<
     }
     eprintln!("{records} records, {bytes} bytes in {seconds:.3} s");
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn split(line: &'static [u8], delimiter: &'static [u8]) -> (Option<Bytes>, Bytes) {
-        split_key(Bytes::from_static(line), Some(delimiter))
-    }
-
-    #[test]
-    fn the_first_delimiter_ends_the_key() {
-        assert_eq!(split(b"a:b:c", b":"), (Some("a".into()), "b:c".into()));
-        assert_eq!(split(b"a::b", b"::"), (Some("a".into()), "b".into()));
-        assert_eq!(split(b":b", b":"), (Some("".into()), "b".into()));
-        assert_eq!(split(b"a:", b":"), (Some("a".into()), "".into()));
-        assert_eq!(split(b"ab", b":"), (None, "ab".into()));
-        assert_eq!(split(b"", b":"), (None, "".into()));
-    }
 }

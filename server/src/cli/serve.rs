@@ -4,6 +4,7 @@ use clap::Args;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use ringmain::{Config, ConfigError, Running, StartError};
 use sd_notify::NotifyState;
+use serde_json::json;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -14,7 +15,8 @@ use tokio::signal::unix::{SignalKind, signal};
 #[command(after_help = "Examples:\n  ringmain serve\n  \
     ringmain serve --listen 0.0.0.0:9092 --advertised-listeners broker.example:9092\n  \
     ringmain serve --config ringmain.toml --set num.partitions=3\n\n\
-    When it takes requests it prints one line: ringmain ready HOST:PORT. SIGTERM or Ctrl-C ends it cleanly.")]
+    When it takes requests it prints one line: ringmain ready HOST:PORT, with --json an object. SIGTERM or Ctrl-C ends\n\
+    it cleanly.")]
 pub(super) struct ServeArgs {
     /// Where the data is kept [default: ./ringmain-data].
     #[arg(long, value_name = "DIR")]
@@ -37,6 +39,9 @@ pub(super) struct ServeArgs {
     /// Print every configuration key with its value and meaning, and end.
     #[arg(long)]
     list_config: bool,
+    /// Print JSON: when it is ready an object with its addresses, with --list-config an array of keys.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Error)]
@@ -47,6 +52,8 @@ pub(super) enum ServeError {
     Start(#[from] StartError),
     #[error("signals cannot be caught: {0}")]
     Signal(#[source] io::Error),
+    #[error("the output cannot be written: {0}")]
+    Output(#[source] io::Error),
     #[error("the stop was not clean: {0}; the next start will check all logs")]
     Stop(#[source] io::Error),
 }
@@ -70,10 +77,7 @@ pub(super) fn run(args: ServeArgs) -> Result<(), ServeError> {
         config.set("advertised.listeners", advertised)?;
     }
     if args.list_config {
-        for (key, value) in config.entries() {
-            println!("{} = {value}\n    {}", key.name, key.doc);
-        }
-        return Ok(());
+        return print(&config_text(&config, args.json)).map_err(ServeError::Output);
     }
     raise_descriptor_limit();
     let runtime =
@@ -82,9 +86,15 @@ pub(super) fn run(args: ServeArgs) -> Result<(), ServeError> {
         .block_on(async { Ok((signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)) })
         .map_err(ServeError::Signal)?;
     let running = Running::start(config)?;
-    println!("ringmain ready {}", running.endpoint());
-    // Whoever waits for the line may have closed its end; the broker serves all the same.
-    let _ = io::stdout().flush();
+    let endpoint = running.endpoint().to_string();
+    let line = match args.json {
+        true => format!("{}\n", json!({"ready": endpoint, "admin": running.admin_address()})),
+        false => format!("ringmain ready {endpoint}\n"),
+    };
+    // Whoever waits for the line may have gone; the broker serves all the same.
+    if let Err(err) = print(&line) {
+        tracing::warn!("the ready line cannot be written: {err}");
+    }
     tell_systemd(NotifyState::Ready);
     runtime.block_on(async {
         tokio::select! {
@@ -96,6 +106,25 @@ pub(super) fn run(args: ServeArgs) -> Result<(), ServeError> {
     running.stop().map_err(ServeError::Stop)?;
     tracing::info!("stopped cleanly");
     Ok(())
+}
+
+fn config_text(config: &Config, as_json: bool) -> String {
+    let entries = config.entries();
+    if as_json {
+        let keys =
+            entries.map(|(key, value)| json!({"key": key.name, "value": value, "documentation": key.doc}));
+        return format!("{}\n", serde_json::Value::from_iter(keys));
+    }
+    entries.map(|(key, value)| format!("{} = {value}\n    {}\n", key.name, key.doc)).collect()
+}
+
+/// Writes to standard output. A reader that has gone away is no error.
+fn print(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(err) if err.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        done => done,
+    }
 }
 
 /// Does nothing unless systemd has started the process and wants to know.

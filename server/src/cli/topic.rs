@@ -17,13 +17,13 @@ use super::output::{BrokerArgs, CliError, columns, or_dash, print, print_json};
 pub(crate) enum TopicCommand {
     /// Create a topic
     #[command(
-        after_help = "Example:\n  ringmain topic create orders --partitions 3 --config retention.ms=86400000"
+        after_help = "Example:\n  ringmain topic create orders --partitions 3 --config max.message.bytes=2097152"
     )]
     Create(CreateArgs),
     /// List topics
     #[command(after_help = "Example:\n  ringmain topic list --json")]
     List(ListArgs),
-    /// Show partitions, leaders and offsets of topics
+    /// Show partitions, leaders, offsets and configuration of topics
     #[command(after_help = "Example:\n  ringmain topic describe orders payments")]
     Describe(DescribeArgs),
     /// Delete topics with everything in them
@@ -62,6 +62,9 @@ pub(crate) struct CreateArgs {
     /// Do not fail when the topic exists
     #[arg(long)]
     if_not_exists: bool,
+    /// Print JSON: the topic, and whether it was created
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     broker: BrokerArgs,
 }
@@ -98,8 +101,17 @@ pub(crate) struct DeleteArgs {
     /// Names of the topics
     #[arg(required = true, value_name = "NAME")]
     names: Vec<String>,
+    /// Print JSON: an array of the names
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     broker: BrokerArgs,
+}
+
+#[derive(Serialize)]
+struct Created {
+    topic: String,
+    created: bool,
 }
 
 #[derive(Serialize)]
@@ -113,6 +125,8 @@ struct TopicRow {
 #[derive(Serialize)]
 struct TopicDetail {
     name: String,
+    /// What differs from the broker's defaults.
+    config: BTreeMap<String, String>,
     partitions: Vec<PartitionRow>,
 }
 
@@ -162,12 +176,15 @@ async fn create(args: CreateArgs) -> Result<(), CliError> {
         replication_factor: args.replication_factor,
         configs: args.config.into_iter().collect::<BTreeMap<_, _>>(),
     };
-    match admin.create_topic(&topic).await {
-        Ok(()) => print(&format!("created topic {}\n", topic.name)),
-        Err(AdminError::Topic { code: BrokerError::TopicAlreadyExists, .. }) if args.if_not_exists => {
-            print(&format!("topic {} exists\n", topic.name))
-        }
-        Err(error) => Err(error.into()),
+    let created = match admin.create_topic(&topic).await {
+        Ok(()) => true,
+        Err(AdminError::Topic { code: BrokerError::TopicAlreadyExists, .. }) if args.if_not_exists => false,
+        Err(error) => return Err(error.into()),
+    };
+    match (args.json, created) {
+        (true, created) => print_json(&Created { topic: topic.name, created }),
+        (false, true) => print(&format!("created topic {}\n", topic.name)),
+        (false, false) => print(&format!("topic {} exists\n", topic.name)),
     }
 }
 
@@ -199,13 +216,16 @@ async fn describe(args: DescribeArgs) -> Result<(), CliError> {
     for name in args.names {
         let partitions = admin.describe_topic(&name).await?;
         let partitions = partitions.into_iter().map(PartitionRow::from).collect();
-        topics.push(TopicDetail { name, partitions });
+        let config = admin.topic_config(&name).await?;
+        topics.push(TopicDetail { name, config, partitions });
     }
     if args.json {
         return print_json(&topics);
     }
     let headings = ["TOPIC", "PARTITION", "LEADER", "EPOCH", "REPLICAS", "IN-SYNC", "EARLIEST", "LATEST"];
     let mut table = vec![headings.map(str::to_owned)];
+    let configs = topics.iter().filter(|topic| !topic.config.is_empty()).map(config_text);
+    let configs: String = configs.collect();
     for topic in topics {
         table.extend(topic.partitions.into_iter().map(|row| {
             [
@@ -220,16 +240,23 @@ async fn describe(args: DescribeArgs) -> Result<(), CliError> {
             ]
         }));
     }
-    print(&columns(&table))
+    print(&format!("{}{configs}", columns(&table)))
+}
+
+fn config_text(topic: &TopicDetail) -> String {
+    let pairs: Vec<String> = topic.config.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    format!("configuration of {}: {}\n", topic.name, pairs.join(" "))
 }
 
 async fn delete(args: DeleteArgs) -> Result<(), CliError> {
     let admin = Admin::new(args.broker.connect().await?);
-    for name in args.names {
-        admin.delete_topic(&name).await?;
-        print(&format!("deleted topic {name}\n"))?;
+    for name in &args.names {
+        admin.delete_topic(name).await?;
+        if !args.json {
+            print(&format!("deleted topic {name}\n"))?;
+        }
     }
-    Ok(())
+    if args.json { print_json(&args.names) } else { Ok(()) }
 }
 
 fn joined(ids: &[i32]) -> String {
@@ -240,7 +267,7 @@ fn joined(ids: &[i32]) -> String {
 fn key_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err("give it as KEY=VALUE, for example retention.ms=86400000".to_owned()),
+        _ => Err("give it as KEY=VALUE, for example max.message.bytes=2097152".to_owned()),
     }
 }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
 pub(crate) mod protocol;
+pub(crate) mod tool;
 
 use ringmain::{Config, Running};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -39,6 +40,13 @@ impl Process {
 
     /// With further arguments of `ringmain serve`.
     pub(crate) fn start_with(dir: &Path, args: &[&str]) -> Self {
+        let (mut process, line) = Self::start_saying(dir, args);
+        process.address = line.strip_prefix("ringmain ready ").unwrap().trim().parse().unwrap();
+        process
+    }
+
+    /// With its ready line, which is not looked into.
+    pub(crate) fn start_saying(dir: &Path, args: &[&str]) -> (Self, String) {
         std::fs::create_dir_all(dir).unwrap();
         let mut child = ringmain()
             .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
@@ -50,8 +58,7 @@ impl Process {
             .unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-        let address = line.strip_prefix("ringmain ready ").unwrap().trim().parse().unwrap();
-        Self { child, address }
+        (Self { child, address: SocketAddr::from(([0, 0, 0, 0], 0)) }, line)
     }
 
     pub(crate) fn address(&self) -> SocketAddr {

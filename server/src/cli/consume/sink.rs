@@ -7,17 +7,16 @@ use serde::Serialize;
 use tokio::task::spawn_blocking;
 
 use super::super::output::CliError;
+use super::super::record_json::Content;
+use super::format::Template;
 
 /// Bytes at which the buffer is written.
 const FLUSH_BYTES: usize = 1 << 20;
 
 /// How records are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Form {
-    /// The value and a newline.
-    Value,
-    /// Key, tab, value and a newline.
-    KeyValue,
+    Template(Template),
     /// A line of JSON.
     Json,
 }
@@ -45,62 +44,8 @@ struct JsonRecord<'a> {
     partition: i32,
     offset: i64,
     timestamp: i64,
-    #[serde(flatten, with = "prefix_key")]
-    key: Option<&'a [u8]>,
-    #[serde(flatten, with = "prefix_value")]
-    value: Option<&'a [u8]>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    headers: Vec<JsonHeader<'a>>,
-}
-
-#[derive(Serialize)]
-struct JsonHeader<'a> {
-    #[serde(flatten, with = "prefix_key")]
-    key: Option<&'a [u8]>,
-    #[serde(flatten, with = "prefix_value")]
-    value: Option<&'a [u8]>,
-}
-
-/// Bytes under a name: as text, or if they are not text, as hexadecimal digits under the name
-/// with `_hex`.
-fn serialize_bytes<S: serde::Serializer>(
-    names: (&'static str, &'static str),
-    bytes: Option<&[u8]>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    use serde::ser::SerializeMap;
-    let mut map = serializer.serialize_map(Some(1))?;
-    match bytes.map(|bytes| std::str::from_utf8(bytes).map_err(|_| bytes)) {
-        None => map.serialize_entry(names.0, &None::<()>)?,
-        Some(Ok(text)) => map.serialize_entry(names.0, text)?,
-        Some(Err(bytes)) => {
-            let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-            map.serialize_entry(names.1, &digits)?;
-        }
-    }
-    map.end()
-}
-
-mod prefix_key {
-    // The signature is what serde asks for.
-    #[allow(clippy::ref_option)]
-    pub(super) fn serialize<S: serde::Serializer>(
-        bytes: &Option<&[u8]>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        super::serialize_bytes(("key", "key_hex"), *bytes, serializer)
-    }
-}
-
-mod prefix_value {
-    // The signature is what serde asks for.
-    #[allow(clippy::ref_option)]
-    pub(super) fn serialize<S: serde::Serializer>(
-        bytes: &Option<&[u8]>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        super::serialize_bytes(("value", "value_hex"), *bytes, serializer)
-    }
+    #[serde(flatten)]
+    content: Content<'a>,
 }
 
 impl Sink {
@@ -110,29 +55,20 @@ impl Sink {
 
     /// Adds a record to the buffer.
     pub(super) fn add(&mut self, record: &Record) -> Result<(), CliError> {
-        if self.form == Form::Json {
-            let json = JsonRecord {
-                topic: &record.topic,
-                partition: record.partition,
-                offset: record.offset,
-                timestamp: record.timestamp,
-                key: record.key.as_deref(),
-                value: record.value.as_deref(),
-                headers: record
-                    .headers
-                    .iter()
-                    .map(|header| JsonHeader { key: Some(&header.key), value: header.value.as_deref() })
-                    .collect(),
-            };
-            serde_json::to_writer(&mut self.buffer, &json).map_err(CliError::Json)?;
-        } else {
-            if self.form == Form::KeyValue {
-                self.buffer.extend_from_slice(record.key.as_deref().unwrap_or_default());
-                self.buffer.push(b'\t');
+        match &self.form {
+            Form::Template(template) => template.write(&mut self.buffer, record),
+            Form::Json => {
+                let json = JsonRecord {
+                    topic: &record.topic,
+                    partition: record.partition,
+                    offset: record.offset,
+                    timestamp: record.timestamp,
+                    content: Content::new(record.key.as_ref(), record.value.as_ref(), &record.headers),
+                };
+                serde_json::to_writer(&mut self.buffer, &json).map_err(CliError::Json)?;
+                self.buffer.push(b'\n');
             }
-            self.buffer.extend_from_slice(record.value.as_deref().unwrap_or_default());
         }
-        self.buffer.push(b'\n');
         Ok(())
     }
 
@@ -169,8 +105,9 @@ mod tests {
     use bytes::Bytes;
     use ringmain_client::wire::batch::Header;
 
-    fn written(form: Form, key: Option<&'static [u8]>, value: Option<&'static [u8]>) -> Vec<u8> {
-        let mut sink = Sink::new(form);
+    fn written(key: Option<&'static [u8]>, value: Option<&'static [u8]>) -> String {
+        let mut sink = Sink::new(Form::Json);
+        let header = Header { key: Bytes::from_static(b"h"), value: None };
         let record = Record {
             topic: "t".into(),
             partition: 1,
@@ -178,33 +115,20 @@ mod tests {
             timestamp: 3,
             key: key.map(Bytes::from_static),
             value: value.map(Bytes::from_static),
-            headers: if form == Form::Json && value.is_none() {
-                vec![Header { key: Bytes::from_static(b"h"), value: None }]
-            } else {
-                Vec::new()
-            },
+            headers: if value.is_none() { vec![header] } else { Vec::new() },
         };
         sink.add(&record).unwrap();
-        sink.buffer
-    }
-
-    #[test]
-    fn values_are_written_byte_by_byte() {
-        assert_eq!(written(Form::Value, Some(b"k"), Some(b"\xff\0")), b"\xff\0\n");
-        assert_eq!(written(Form::Value, None, None), b"\n");
-        assert_eq!(written(Form::KeyValue, Some(b"k"), Some(b"v")), b"k\tv\n");
-        assert_eq!(written(Form::KeyValue, None, Some(b"v")), b"\tv\n");
+        String::from_utf8(sink.buffer).unwrap()
     }
 
     #[test]
     fn json_tells_text_from_other_bytes_and_from_none() {
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         assert_eq!(
-            text(written(Form::Json, Some(b"k\""), Some(b"\xff\x01"))),
+            written(Some(b"k\""), Some(b"\xff\x01")),
             "{\"topic\":\"t\",\"partition\":1,\"offset\":2,\"timestamp\":3,\"key\":\"k\\\"\",\"value_hex\":\"ff01\"}\n"
         );
         assert_eq!(
-            text(written(Form::Json, None, None)),
+            written(None, None),
             "{\"topic\":\"t\",\"partition\":1,\"offset\":2,\"timestamp\":3,\"key\":null,\"value\":null,\"headers\":[{\"key\":\"h\",\"value\":null}]}\n"
         );
     }

@@ -2,10 +2,12 @@
 
 use super::shared_files::{print_checkpoint, print_journal};
 use super::{LogError, print_problem};
+use crate::cli::record_json::Content;
 use bytes::Bytes;
 use clap::Args;
 use ringmain_client::wire::batch::next_batch;
 use ringmain_engine::inspect::{SegmentReader, StoredBatch, offset_index, segment_files, time_index};
+use serde::Serialize;
 use serde_json::json;
 use std::ffi::OsStr;
 use std::io::{self, BufWriter, Write};
@@ -24,6 +26,14 @@ pub(in crate::cli) struct DumpArgs {
     /// The largest batch, decompressed, that is looked into.
     #[arg(long, value_name = "BYTES", default_value_t = 128 << 20)]
     batch_bytes_max: usize,
+}
+
+#[derive(Serialize)]
+struct JsonRecord<'a> {
+    offset: i64,
+    timestamp_ms: i64,
+    #[serde(flatten)]
+    content: Content<'a>,
 }
 
 /// What a path names.
@@ -166,17 +176,16 @@ fn print_batch(
     let Some(decoded) = next_batch(&mut Bytes::from(batch.bytes)).map_err(decode)? else { return Ok(()) };
     for record in decoded.records(args.batch_bytes_max).map_err(decode)? {
         let record = record.map_err(decode)?;
-        let text =
-            |bytes: &Option<Bytes>| bytes.as_ref().map(|bytes| String::from_utf8_lossy(bytes).into_owned());
         if args.json {
-            let headers: Vec<_> = record.headers.iter().map(|header| format!("{header:?}")).collect();
-            let line = json!({
-                "offset": record.offset, "timestamp_ms": record.timestamp, "key": text(&record.key),
-                "value": text(&record.value), "headers": headers,
-            });
-            writeln!(out, "{line}")?;
+            let content = Content::new(record.key.as_ref(), record.value.as_ref(), &record.headers);
+            let line = JsonRecord { offset: record.offset, timestamp_ms: record.timestamp, content };
+            serde_json::to_writer(&mut *out, &line).map_err(io::Error::from)?;
+            writeln!(out)?;
         } else {
-            let shown = |field| text(field).unwrap_or_else(|| "null".into());
+            let shown = |field: &Option<Bytes>| match field {
+                Some(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+                None => "null".to_owned(),
+            };
             writeln!(
                 out,
                 "    {} at {}: {} = {}",

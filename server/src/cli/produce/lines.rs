@@ -46,9 +46,16 @@ impl Lines {
         Ok(Some(line))
     }
 
+    /// The number of the line that was given last, from 1.
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
     /// What follows the last newline, if anything does.
-    pub(super) fn last_line(self) -> Option<Bytes> {
-        Some(self.start.freeze()).filter(|line| !line.is_empty())
+    pub(super) fn last_line(&mut self) -> Option<Bytes> {
+        let line = Some(self.start.split().freeze()).filter(|line| !line.is_empty());
+        self.number += u64::from(line.is_some());
+        line
     }
 }
 
