@@ -63,6 +63,7 @@ pub use error::{
     AppendError, CreateError, CutError, DeleteError, OpenError, RaiseEpochError, ReadError, StoreFailed,
 };
 pub use io::IoMode;
+pub use journal::JournalStats;
 pub use log::{Appended, Completion, Log, LogConfig, LogId, ReadBound, Slice, WaitError};
 pub use offset::{LeaderEpoch, Offset};
 pub use producers::ActiveProducer;

@@ -8,7 +8,7 @@ use crate::checkpoint::{Keeper, KeeperThread, StoreCore};
 use crate::error::{CreateError, DeleteError, OpenError, StoreFailed};
 use crate::io::{Io, IoMode, Locked, OpenMode, backend};
 use crate::journal::entry::{Kind, Section};
-use crate::journal::{BLOCKS_PER_CUT, Committer, Journal, JournalThread, Limits, NoteError};
+use crate::journal::{BLOCKS_PER_CUT, Committer, Journal, JournalStats, JournalThread, Limits, NoteError};
 use crate::log::{Log, LogConfig, LogFiles, LogId};
 use crate::offset::{LeaderEpoch, Offset};
 use crate::sync::{Mutex, RwLock};
@@ -207,6 +207,12 @@ impl Store {
     #[must_use]
     pub fn failure(&self) -> Option<StoreFailed> {
         self.core.journal.fate.failure()
+    }
+
+    /// What the journal did since the store was opened.
+    #[must_use]
+    pub fn journal_stats(&self) -> JournalStats {
+        self.core.journal.stats()
     }
 
     /// The log of this name.

@@ -4,7 +4,7 @@
 use crate::broker::Broker;
 use crate::handler;
 use crate::wire::messages::{self, ApiKey};
-use crate::wire::{Malformed, Message, Request, RequestHeader, Response};
+use crate::wire::{ErrorCodes, Malformed, Message, Request, RequestHeader, Response};
 use futures_util::future::LocalBoxFuture;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -160,7 +160,7 @@ fn control<M, F>(
     handle: impl FnOnce(Context, M) -> F + 'static,
 ) -> Outcome
 where
-    M: Message + 'static,
+    M: Message<Response: ErrorCodes> + 'static,
     F: Future<Output = M::Response> + 'static,
 {
     let header = request.header.clone();

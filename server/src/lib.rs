@@ -22,6 +22,7 @@ mod quotas;
 mod records;
 mod replay;
 mod shard;
+mod traffic;
 mod wire;
 
 pub use broker::{Running, StartError};

@@ -5,8 +5,10 @@ mod support;
 
 use ringmain::{Config, Running};
 use ringmain_engine::BatchBuilder;
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::time::{Duration, Instant};
 use support::{call, config, create, framed, produce_body, receive, request, string};
 
@@ -38,6 +40,23 @@ fn produce(stream: &mut TcpStream, records: usize) {
     call(stream, &request(0, 7, 1, &body)).unwrap();
 }
 
+/// Fetch version 4 of the topic from its beginning.
+fn fetch(wait_ms: i32, bytes_min: i32) -> Vec<u8> {
+    let mut body = Vec::new();
+    body.extend((-1i32).to_be_bytes());
+    body.extend(wait_ms.to_be_bytes());
+    body.extend(bytes_min.to_be_bytes());
+    body.extend((1i32 << 20).to_be_bytes());
+    body.push(0);
+    body.extend(1i32.to_be_bytes());
+    body.extend(string("counted"));
+    body.extend(1i32.to_be_bytes());
+    body.extend(0i32.to_be_bytes());
+    body.extend(0i64.to_be_bytes());
+    body.extend((1i32 << 20).to_be_bytes());
+    request(1, 4, 9, &body)
+}
+
 /// OffsetCommit version 2 of a consumer that assigns partitions itself.
 fn commit(stream: &mut TcpStream, offset: i64) {
     let mut body = string("billing");
@@ -54,6 +73,51 @@ fn commit(stream: &mut TcpStream, offset: i64) {
     assert!(answer.ends_with(&[0, 0]), "{answer:?}");
 }
 
+/// Names of metrics in a text.
+fn names(text: &str) -> BTreeSet<String> {
+    let word = |at: usize| {
+        let rest = &text[at..];
+        let end = rest.find(|one: char| !one.is_ascii_alphanumeric() && one != '_').unwrap_or(rest.len());
+        rest[..end].to_owned()
+    };
+    text.match_indices("ringmain_").map(|(at, _)| word(at)).collect()
+}
+
+/// The dashboard and the documentation name the metrics that there are, and all of them.
+#[test]
+fn what_is_drawn_and_documented_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let (running, admin, mut stream) = start(dir.path());
+    create(&mut stream, "counted");
+    produce(&mut stream, 5);
+    commit(&mut stream, 3);
+    let (_, metrics) = get(admin, "GET /metrics HTTP/1.1");
+    // Their names, without what is added for samples.
+    let families: BTreeSet<String> = metrics
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))
+        .map(|(name, kind)| if kind == "counter" { format!("{name}_total") } else { name.to_owned() })
+        .collect();
+    assert!(families.len() > 20, "{families:?}");
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let dashboard = std::fs::read_to_string(repository.join("dist/grafana-dashboard.json")).unwrap();
+    let parsed: serde_json::Value = serde_json::from_str(&dashboard).unwrap();
+    let targets =
+        parsed["panels"].as_array().unwrap().iter().flat_map(|panel| panel["targets"].as_array().unwrap());
+    let queries: Vec<&str> = targets.map(|target| target["expr"].as_str().unwrap()).collect();
+    for name in names(&queries.join("\n")) {
+        let histogram = ["_bucket", "_count", "_sum"].iter().find_map(|end| name.strip_suffix(end));
+        assert!(
+            families.contains(histogram.unwrap_or(&name)),
+            "the dashboard draws {name}, which is not there"
+        );
+    }
+    let documented = std::fs::read_to_string(repository.join("docs/operations.md")).unwrap();
+    let table: String = documented.lines().filter(|line| line.starts_with("| `ringmain_")).collect();
+    assert_eq!(names(&table), families, "the table of docs/operations.md");
+    running.stop().unwrap();
+}
+
 #[test]
 fn metrics_tell_what_happened() {
     let dir = tempfile::tempdir().unwrap();
@@ -61,6 +125,12 @@ fn metrics_tell_what_happened() {
     create(&mut stream, "counted");
     produce(&mut stream, 5);
     produce(&mut stream, 2);
+    // Of a partition that there is not; and a fetch of all that there is.
+    let mut batch = BatchBuilder::new();
+    batch.push(1000, None, Some(b"value"));
+    let lost = produce_body("counted", 99, -1, &batch.finish().unwrap());
+    call(&mut stream, &request(0, 7, 1, &lost)).unwrap();
+    call(&mut stream, &fetch(0, 0)).unwrap();
     commit(&mut stream, 3);
     // A request is counted after its answer was sent.
     let counted = r#"ringmain_request_duration_seconds_count{api="OffsetCommit"} 1"#;
@@ -74,14 +144,26 @@ fn metrics_tell_what_happened() {
     assert!(head.starts_with("HTTP/1.1 200"), "{head}");
     assert!(head.contains("application/openmetrics-text"), "{head}");
     let has = |line: &str| assert!(metrics.lines().any(|one| one == line), "no {line:?} in\n{metrics}");
-    has(r#"ringmain_request_duration_seconds_count{api="Produce"} 2"#);
-    has(r#"ringmain_request_duration_seconds_bucket{le="+Inf",api="Produce"} 2"#);
+    has(r#"ringmain_request_duration_seconds_count{api="Produce"} 3"#);
+    has(r#"ringmain_request_duration_seconds_bucket{le="+Inf",api="Produce"} 3"#);
     has(r#"ringmain_request_duration_seconds_count{api="OffsetCommit"} 1"#);
     has("ringmain_connections 1");
     has("ringmain_connections_accepted_total 1");
     has(r#"ringmain_topic_end_offsets{topic="counted"} 7"#);
     has(r#"ringmain_group_lag_records{group="billing",topic="counted"} 4"#);
     has(r#"ringmain_groups{state="Empty"} 1"#);
+    has(r#"ringmain_request_errors_total{api="Produce",code="UnknownTopicOrPartition"} 1"#);
+    has(r#"ringmain_topic_produced_records_total{topic="counted"} 7"#);
+    let value = |name: &str| {
+        let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {name} in\n{metrics}")).parse::<u64>().unwrap()
+    };
+    let produced = value(r#"ringmain_topic_produced_bytes_total{topic="counted"}"#);
+    assert!(produced > 0);
+    assert_eq!(value(r#"ringmain_topic_fetched_bytes_total{topic="counted"}"#), produced);
+    // Both batches are durable: in entries of the journal, or by a sync of their segment.
+    assert!(value("ringmain_journal_entries_total") + value("ringmain_journal_segment_syncs_total") > 0);
+    has("ringmain_cold_reads_waiting 0");
     has("ringmain_store_failed 0");
     has("# EOF");
     let size =
@@ -139,26 +221,11 @@ fn a_stop_answers_what_is_under_way() {
     let (running, _, mut stream) = start(dir.path());
     create(&mut stream, "counted");
     // A fetch at the end of the log that waits for 500 ms; one on another connection that waits for a minute.
-    let fetch = |wait_ms: i32| {
-        let mut body = Vec::new();
-        body.extend((-1i32).to_be_bytes());
-        body.extend(wait_ms.to_be_bytes());
-        body.extend(1i32.to_be_bytes());
-        body.extend((1i32 << 20).to_be_bytes());
-        body.push(0);
-        body.extend(1i32.to_be_bytes());
-        body.extend(string("counted"));
-        body.extend(1i32.to_be_bytes());
-        body.extend(0i32.to_be_bytes());
-        body.extend(0i64.to_be_bytes());
-        body.extend((1i32 << 20).to_be_bytes());
-        request(1, 4, 9, &body)
-    };
     let mut patient = TcpStream::connect(running.address()).unwrap();
     patient.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     // Something is answered first: the fetches are under way when the stop comes.
-    patient.write_all(&[request(18, 0, 1, b""), fetch(60_000)].concat()).unwrap();
-    stream.write_all(&[request(18, 0, 1, b""), fetch(500)].concat()).unwrap();
+    patient.write_all(&[request(18, 0, 1, b""), fetch(60_000, 1)].concat()).unwrap();
+    stream.write_all(&[request(18, 0, 1, b""), fetch(500, 1)].concat()).unwrap();
     receive(&mut patient).unwrap();
     receive(&mut stream).unwrap();
     std::thread::sleep(Duration::from_millis(50));

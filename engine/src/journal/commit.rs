@@ -409,6 +409,8 @@ impl Committer {
         let token = self.token();
         self.window.push_back(InFlight { sequence, token, done: false, acks, notes });
         self.queue.write(token, &self.files[place.file], place.position, block);
+        journal.counts.entries.fetch_add(1, Ordering::Relaxed);
+        journal.counts.bytes.fetch_add(len, Ordering::Relaxed);
         journal.set_head(self.head());
         if self.space.is_crowded(self.limits.files_max) {
             journal.house.press();
@@ -433,6 +435,7 @@ impl Committer {
         if files.is_empty() {
             return self.segments_synced(journal, ack);
         }
+        journal.counts.segment_syncs.fetch_add(files.len() as u64, Ordering::Relaxed);
         let token = self.token();
         self.syncing.insert(token, SyncJob { ack, left: files.len() });
         self.sync_backlog.extend(files.into_iter().map(|file| (token, file)));

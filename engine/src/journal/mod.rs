@@ -81,9 +81,28 @@ pub(crate) struct Journal {
     /// Blocks that notes may take.
     note_blocks: AtomicU64,
     room_moved: Event,
+    counts: Counts,
     /// In a store without threads, what they would own.
     manual: Mutex<Option<Manual>>,
     is_manual: AtomicBool,
+}
+
+/// What the journal did since the store was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct JournalStats {
+    /// Entries that were begun: each is one durable write.
+    pub entries: u64,
+    /// Bytes of those entries, headers and padding included.
+    pub bytes: u64,
+    /// Syncs of segments that were begun in the place of entries, for logs with much to make durable at once.
+    pub segment_syncs: u64,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    entries: AtomicU64,
+    bytes: AtomicU64,
+    segment_syncs: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -251,6 +270,16 @@ impl Journal {
     pub(crate) fn free_before(&self, sequence: u64) {
         self.inbox().free_before = Some(sequence);
         self.wake();
+    }
+
+    /// What was done until now.
+    pub(crate) fn stats(&self) -> JournalStats {
+        let Counts { entries, bytes, segment_syncs } = &self.counts;
+        JournalStats {
+            entries: entries.load(Ordering::Relaxed),
+            bytes: bytes.load(Ordering::Relaxed),
+            segment_syncs: segment_syncs.load(Ordering::Relaxed),
+        }
     }
 
     /// Where the next entry goes.

@@ -2,7 +2,9 @@
 //! an addition. They are added up when they are asked for.
 
 use crate::api::APIS;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Upper bounds of the classes of latency, in microseconds; what is longer is in a last class.
@@ -29,6 +31,8 @@ pub(crate) struct Counters {
     pub(super) accepted: AtomicU64,
     pub(super) refused: AtomicU64,
     pub(super) broken: AtomicU64,
+    /// Errors that were told, by place in the table of APIs and code. Locked when there are any, by one shard.
+    errors: Mutex<BTreeMap<(usize, i16), u64>>,
 }
 
 /// A request under way.
@@ -46,6 +50,7 @@ impl Default for Counters {
             accepted: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             broken: AtomicU64::new(0),
+            errors: Mutex::default(),
         }
     }
 }
@@ -66,11 +71,21 @@ impl Counters {
         Begun { api, at: Instant::now() }
     }
 
-    /// Its answer was sent.
-    pub(crate) fn answered(&self, begun: Begun, sent_bytes: u64) {
-        let Some(of_api) = begun.api.and_then(|api| self.apis.get(api)) else { return };
+    /// Its answer was sent, with these errors in it.
+    pub(crate) fn answered(&self, begun: Begun, sent_bytes: u64, errors: &[i16]) {
+        let Some(api) = begun.api else { return };
+        let Some(of_api) = self.apis.get(api) else { return };
         of_api.took(begun.at.elapsed());
         add(&of_api.sent_bytes, sent_bytes);
+        if !errors.is_empty() {
+            let mut counts = self.errors.lock().unwrap_or_else(PoisonError::into_inner);
+            errors.iter().for_each(|code| *counts.entry((api, *code)).or_default() += 1);
+        }
+    }
+
+    /// Errors that were told, by place in the table of APIs and code.
+    pub(super) fn errors(&self) -> BTreeMap<(usize, i16), u64> {
+        self.errors.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(crate) fn accepted(&self) {
@@ -119,12 +134,13 @@ mod tests {
         let counters = Counters::default();
         for frame in [&[][..], &[0], &[127, 0]] {
             let begun = counters.begun(frame);
-            counters.answered(begun, 10);
+            counters.answered(begun, 10, &[3, 3]);
         }
         assert!(counters.apis.iter().all(|of_api| of_api.sent_bytes.load(Ordering::Relaxed) == 0));
         let begun = counters.begun(&[0, 0, 0, 9]);
-        counters.answered(begun, 10);
+        counters.answered(begun, 10, &[3, 3]);
         assert_eq!(counters.apis[0].received_bytes.load(Ordering::Relaxed), 4);
         assert_eq!(counters.apis[0].sent_bytes.load(Ordering::Relaxed), 10);
+        assert_eq!(counters.errors(), BTreeMap::from([((0, 3), 2)]));
     }
 }

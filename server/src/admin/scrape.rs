@@ -4,6 +4,8 @@
 use super::counters::{BOUNDS_US, CLASSES, Counters, OfApi};
 use crate::api::APIS;
 use crate::broker::Broker;
+use crate::traffic::Counts;
+use crate::wire::ErrorCode;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet};
 use prometheus_client::metrics::MetricType;
@@ -34,6 +36,7 @@ impl Collector for Scrape {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
         self.requests(&mut encoder)?;
         self.connections(&mut encoder)?;
+        self.errors(&mut encoder)?;
         self.topics(&mut encoder)?;
         self.groups(&mut encoder)?;
         self.store(&mut encoder)
@@ -108,6 +111,26 @@ impl Scrape {
         counter("connections_broken", "Connections closed for what their peer sent", |shard| &shard.broken)
     }
 
+    fn errors(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
+        let mut counts: BTreeMap<(usize, i16), u64> = BTreeMap::new();
+        for (place, count) in self.0.counters.iter().flat_map(|shard| shard.errors()) {
+            *counts.entry(place).or_default() += count;
+        }
+        let help = "Errors that answers told, one for each partition, group or topic at fault";
+        let mut family = encoder.encode_descriptor("request_errors", help, None, MetricType::Counter)?;
+        for ((api, code), count) in counts {
+            let code = ErrorCode::try_from_code(code).map_or(code.to_string(), |code| format!("{code:?}"));
+            let labels = [("api", format!("{:?}", APIS[api].key)), ("code", code)];
+            ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
+        }
+        let cold = self.0.cold_reads.counts();
+        one(encoder, "cold_reads", "Reads of what was not in the page cache", &ConstCounter::new(cold.done))?;
+        let help = "Time that such reads took, with that for which they waited for their turn";
+        one(encoder, "cold_reads_duration_seconds", help, &ConstCounter::new(cold.time.as_secs_f64()))?;
+        let help = "Such reads that are under way, or wait for their turn (cold.reads.max)";
+        one(encoder, "cold_reads_waiting", help, &gauge(cold.waiting))
+    }
+
     fn topics(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
         let mut topics = self.0.catalog.all_topics();
         let partitions: usize = topics.iter().map(|topic| topic.partitions.len()).sum();
@@ -120,6 +143,20 @@ impl Scrape {
             let ends = topic.partitions.iter().map(|one| one.log.progress().written.0).sum::<i64>();
             ConstGauge::new(ends).encode(family.encode_family(&[("topic", topic.name.as_str())])?)?;
         }
+        let mut counter = |name: &str, help: &str, of: fn(&Counts) -> u64| -> Result<(), Error> {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            for topic in &topics {
+                let count = ConstCounter::new(of(&topic.traffic.counts()));
+                count.encode(family.encode_family(&[("topic", topic.name.as_str())])?)?;
+            }
+            Ok(())
+        };
+        let help = "Records of producers that were appended";
+        counter("topic_produced_records", help, |counts| counts.produced_records)?;
+        let help = "Bytes of batches of producers that were appended, as they are stored";
+        counter("topic_produced_bytes", help, |counts| counts.produced_bytes)?;
+        let help = "Bytes of batches in answers to fetches";
+        counter("topic_fetched_bytes", help, |counts| counts.fetched_bytes)?;
         let help = "Bytes of all segments of a topic";
         let mut family = encoder.encode_descriptor("topic_size_bytes", help, None, MetricType::Gauge)?;
         for topic in &topics {
@@ -163,6 +200,12 @@ impl Scrape {
         });
         let help = "Records in the page cache that are neither in the journal nor synced";
         one(encoder, "records_not_durable", help, &gauge(waiting.sum()))?;
+        let journal = self.0.store.journal_stats();
+        let mut counter = |name, help, count| one(encoder, name, help, &ConstCounter::<u64>::new(count));
+        counter("journal_entries", "Entries that were begun: each is one durable write", journal.entries)?;
+        counter("journal_bytes", "Bytes of those entries, headers and padding included", journal.bytes)?;
+        let help = "Segments that were synced because a partition had much to make durable at once";
+        counter("journal_segment_syncs", help, journal.segment_syncs)?;
         let failed = u64::from(self.0.store.failure().is_some());
         one(encoder, "store_failed", "Whether a write failed, which ends all writing", &gauge(failed))?;
         let info = [("version", env!("CARGO_PKG_VERSION")), ("io", self.0.store.io_mode().name())];

@@ -12,6 +12,7 @@ use crate::clock;
 use crate::fetch_sessions::{Asked, Wanted};
 use crate::metadata::{Catalog, Topic};
 use crate::quotas::Use;
+use crate::traffic::Traffic;
 use crate::wire::fetch::{FetchResult, TopicKey, Whole, response};
 use crate::wire::messages::FetchRequest;
 use crate::wire::{ErrorCode, NONE, Request};
@@ -70,6 +71,7 @@ pub(crate) fn begin(broker: &Arc<Broker>, _: SocketAddr, request: Request<'_>) -
             let idle = plan.waits.is_empty();
             if plan.bytes >= bytes_min || plan.urgent || idle || Instant::now() >= deadline {
                 let throttle_ms = broker.throttle_ms(&header.client_id, Use::Fetch, plan.bytes, began);
+                plan.sent.iter().for_each(|(topic, bytes)| topic.fetched(*bytes));
                 let whole = Whole { session_id: work.session_id(), throttle_ms, ..Whole::default() };
                 return Ok(response(&header, whole, work.finish(plan.results)));
             }
@@ -100,6 +102,8 @@ pub(crate) struct Plan {
     /// For each partition that is wanted, in that order.
     pub(crate) results: Vec<FetchResult>,
     pub(crate) bytes: u64,
+    /// Bytes of each topic, perhaps in several parts.
+    sent: Vec<(Arc<Traffic>, u64)>,
     /// Something that a client must know at once.
     urgent: bool,
     /// The logs that could bring more, with how far each was seen.
@@ -149,8 +153,15 @@ pub(crate) fn plan<'a>(
             (None, TopicKey::Id(_)) => failed(one.partition, ErrorCode::UnknownTopicId),
             (None, TopicKey::Name(_)) => failed(one.partition, ErrorCode::UnknownTopicOrPartition),
         };
+        let bytes = result.records.as_ref().map_or(0, ringmain_engine::Slice::len);
+        if let (Some(topic), 1..) = (&topic, bytes) {
+            match plan.sent.last_mut() {
+                Some((last, sum)) if Arc::ptr_eq(last, &topic.traffic) => *sum += bytes,
+                _ => plan.sent.push((Arc::clone(&topic.traffic), bytes)),
+            }
+        }
         plan.urgent |= result.error_code != NONE || result.diverging.is_some();
-        plan.bytes += result.records.as_ref().map_or(0, ringmain_engine::Slice::len);
+        plan.bytes += bytes;
         plan.results.push(result);
         last = Some((key, topic));
     }

@@ -158,6 +158,10 @@ fn append_one(topic: &Topic, index: i32, how: &How, records: &mut [u8]) -> Pendi
     match partition.log.append(batch, durability) {
         Err(err) => (refused(index, errors::append(&err), Some(err.to_string())), None),
         Ok(appended) => {
+            if !appended.duplicate {
+                let records = header.map_or(0, |header| u64::try_from(header.record_count).unwrap_or(0));
+                topic.traffic.produced(records, batch.len() as u64);
+            }
             let result = ProduceResult {
                 index,
                 error_code: NONE,

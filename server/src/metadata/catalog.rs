@@ -4,6 +4,7 @@ use super::image::ApplyError;
 use super::{Command, Image, METADATA_LOG, TopicConfig, TopicImage, log_name};
 use crate::quotas::Quotas;
 use crate::replay::{ReplayError, replay};
+use crate::traffic::Traffic;
 use ringmain_engine::{
     AppendError, BatchBuilder, CreateError, DeleteError, Durability, LeaderEpoch, Log, LogConfig, LogId,
     Offset, RaiseEpochError, Store, WaitError,
@@ -21,6 +22,7 @@ pub(crate) struct Topic {
     pub(crate) internal: bool,
     pub(crate) config: TopicConfig,
     pub(crate) partitions: Vec<Partition>,
+    pub(crate) traffic: Arc<Traffic>,
 }
 
 /// One partition of a topic.
@@ -269,12 +271,15 @@ impl Catalog {
             log.raise_leader_epoch(LeaderEpoch(*leader_epoch))?;
             partitions.push(Partition { log, leader_epoch: *leader_epoch });
         }
+        // Counted on, whatever has changed.
+        let traffic = self.topic_by_id(image.id).map(|topic| Arc::clone(&topic.traffic)).unwrap_or_default();
         let topic = Arc::new(Topic {
             name: image.name.clone(),
             id: image.id,
             internal: image.name == super::OFFSETS_TOPIC,
             config,
             partitions,
+            traffic,
         });
         let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
         topics.by_name.insert(topic.name.clone(), Arc::clone(&topic));

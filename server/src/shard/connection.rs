@@ -226,7 +226,7 @@ async fn answer(
         traffic.sending.set(false);
         traffic.waiting.set(traffic.waiting.get() - 1);
         match sent {
-            Ok(()) => traffic.counters.answered(begun, response.size_bytes()),
+            Ok(()) => traffic.counters.answered(begun, response.size_bytes(), &response.errors),
             Err(err) if err.kind() == std::io::ErrorKind::UnexpectedEof => return Err(Closed::Send(err)),
             Err(err) => {
                 tracing::debug!("connection lost: {err}");

@@ -3,7 +3,7 @@
 //! Source: `FetchResponse.json` of Apache Kafka, versions 4 to 18.
 
 use super::response::PutFields;
-use super::{Part, RequestHeader, Response, StrBytes};
+use super::{NONE, Part, RequestHeader, Response, StrBytes};
 use bytes::BufMut;
 use ringmain_engine::Slice;
 use uuid::Uuid;
@@ -63,6 +63,8 @@ pub(crate) fn response(
 ) -> Response {
     let version = header.version;
     let flexible = version >= FLEXIBLE_FROM;
+    let codes = std::iter::once(whole.error_code).chain(partitions.iter().map(|(_, one)| one.error_code));
+    let errors = codes.filter(|code| *code != NONE).collect();
     let mut parts = Vec::new();
     let mut out = Response::begin(header);
     out.put_i32(i32::try_from(whole.throttle_ms).unwrap_or(i32::MAX));
@@ -111,7 +113,7 @@ pub(crate) fn response(
     if !out.is_empty() {
         parts.push(Part::Bytes(out.freeze()));
     }
-    Response { throttle_ms: whole.throttle_ms, ..Response::of(parts) }
+    Response { throttle_ms: whole.throttle_ms, errors, ..Response::of(parts) }
 }
 
 fn put_partition_tags(out: &mut impl BufMut, flexible: bool, diverging: Option<(i32, i64)>) {

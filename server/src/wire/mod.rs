@@ -3,6 +3,7 @@
 
 mod bounded;
 mod cursor;
+mod error_codes;
 pub(crate) mod fetch;
 pub(crate) mod produce;
 pub(crate) mod resource;
@@ -10,6 +11,7 @@ mod response;
 
 pub(crate) use bounded::{Bounded, fields_max};
 pub(crate) use cursor::{Cursor, Malformed};
+pub(crate) use error_codes::ErrorCodes;
 pub(crate) use proto_kafka::error::ResponseError as ErrorCode;
 pub(crate) use proto_kafka::messages;
 #[cfg(feature = "fuzz")]

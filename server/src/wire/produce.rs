@@ -3,7 +3,7 @@
 //! Source: `ProduceRequest.json` and `ProduceResponse.json` of Apache Kafka, versions 0 to 13.
 
 use super::response::PutFields;
-use super::{Cursor, Malformed, Part, RequestHeader, Response};
+use super::{Cursor, Malformed, NONE, Part, RequestHeader, Response};
 use bytes::BufMut;
 use std::ops::Range;
 use uuid::Uuid;
@@ -166,5 +166,7 @@ pub(crate) fn response(
         out.put_i32(i32::try_from(throttle_ms).unwrap_or(i32::MAX));
     }
     out.put_no_tags(flexible);
-    Response { throttle_ms, ..Response::of(vec![Part::Bytes(out.freeze())]) }
+    let codes = topics.iter().flat_map(|(_, partitions)| partitions).map(|one| one.error_code);
+    let errors = codes.filter(|code| *code != NONE).collect();
+    Response { throttle_ms, errors, ..Response::of(vec![Part::Bytes(out.freeze())]) }
 }

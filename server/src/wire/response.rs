@@ -1,6 +1,6 @@
 //! An answer on its way: bytes of ours, and slices of segments that never pass through this process.
 
-use super::RequestHeader;
+use super::{ErrorCodes, RequestHeader};
 use bytes::{BufMut, Bytes, BytesMut};
 use proto_kafka::messages::ApiKey;
 use proto_kafka::protocol::{Encodable, HeaderVersion};
@@ -28,11 +28,13 @@ pub(crate) struct Response {
     pub(crate) parts: Vec<Part>,
     /// For how long the client is not read from when it has this.
     pub(crate) throttle_ms: u32,
+    /// Codes of the errors in it.
+    pub(crate) errors: Vec<i16>,
 }
 
 impl Response {
     /// An answer of the control plane.
-    pub(crate) fn message<M: Encodable + HeaderVersion>(
+    pub(crate) fn message<M: Encodable + HeaderVersion + ErrorCodes>(
         header: &RequestHeader,
         message: &M,
     ) -> Result<Self, proto_kafka::error::ProtoError> {
@@ -43,7 +45,7 @@ impl Response {
             buffer.put_u8(0);
         }
         message.encode(&mut buffer, header.version)?;
-        Ok(Self::of(vec![Part::Bytes(buffer.freeze())]))
+        Ok(Self { errors: message.error_codes(), ..Self::of(vec![Part::Bytes(buffer.freeze())]) })
     }
 
     /// Sets the length prefix, the first four bytes of the first part.
@@ -55,7 +57,7 @@ impl Response {
             patched[..4].copy_from_slice(&length.to_be_bytes());
             *first = patched.freeze();
         }
-        Self { parts, throttle_ms: 0 }
+        Self { parts, throttle_ms: 0, errors: Vec::new() }
     }
 
     /// All of it.
