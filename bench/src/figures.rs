@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::latency::ShortTimes;
 use crate::machine::Machine;
 use crate::report::Spread;
+use crate::result::figures::Head;
 use crate::table::{spread, write_machine};
 
 /// What a figure is counted in.
@@ -249,9 +250,8 @@ impl Group {
 /// The report of a command that has nothing but such groups.
 #[derive(Debug, Serialize)]
 pub(crate) struct FiguresReport {
-    pub(crate) tool: &'static str,
-    pub(crate) version: &'static str,
-    pub(crate) command: &'static str,
+    #[serde(flatten)]
+    pub(crate) head: Head,
     pub(crate) machine: Machine,
     pub(crate) parameters: serde_json::Value,
     pub(crate) groups: Vec<Group>,

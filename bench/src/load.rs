@@ -16,6 +16,7 @@ use crate::phase::{PhaseName, PhaseRun};
 use crate::produce_frame::ProduceFrame;
 use crate::producer::{Ending, ProduceLane, ProduceOutcome, ProducePace, produce};
 use crate::report::{Moved, PhaseKind, PhaseReport, Report, Round, summarize};
+use crate::result::figures::Head;
 use crate::stop::Stop;
 use crate::target::{Share, Target, split, spread};
 use crate::verify::{Check, Sent, Verified, VerifyError, await_ends, verify};
@@ -54,9 +55,7 @@ pub(crate) fn load(args: &LoadArgs, stop: &Stop) -> Result<Report, BenchError> {
     }
     let (summaries, ratios) = summarize(&phases);
     Ok(Report {
-        tool: "ringmain-bench",
-        version: env!("CARGO_PKG_VERSION"),
-        command: "load",
+        head: Head::of("load"),
         machine: Machine::probe(&args.shape.data_dir),
         parameters: serde_json::to_value(args).unwrap_or_default(),
         records_per_batch: run.batch.records,

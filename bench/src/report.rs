@@ -10,6 +10,8 @@ use crate::error::BenchError;
 use crate::figures::Group;
 use crate::latency::{Latencies, LatencySummary};
 use crate::machine::Machine;
+use crate::result::cost::per_gb;
+use crate::result::figures::Head;
 use crate::table;
 use crate::verify::Verified;
 
@@ -156,9 +158,8 @@ pub(crate) struct Ratio {
 /// The report of a command.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Report {
-    pub(crate) tool: &'static str,
-    pub(crate) version: &'static str,
-    pub(crate) command: &'static str,
+    #[serde(flatten)]
+    pub(crate) head: Head,
     pub(crate) machine: Machine,
     pub(crate) parameters: serde_json::Value,
     pub(crate) records_per_batch: u32,
@@ -210,7 +211,6 @@ fn summary<'a>(kind: PhaseKind, phases: impl Iterator<Item = &'a PhaseReport>) -
     let spread = |value: &dyn Fn(&PhaseReport) -> Option<f64>| {
         Spread::of(phases.iter().filter_map(|phase| value(phase)).collect())
     };
-    let gb = |phase: &PhaseReport| phase.batch_bytes as f64 / 1e9;
     Some(Summary {
         kind,
         rounds: phases.len(),
@@ -218,8 +218,8 @@ fn summary<'a>(kind: PhaseKind, phases: impl Iterator<Item = &'a PhaseReport>) -
         records_per_s: spread(&|phase| Some(phase.records_per_s))?,
         p50_us: spread(&|phase| phase.latency.map(|latency| latency.p50_us as f64)),
         p99_us: spread(&|phase| phase.latency.map(|latency| latency.p99_us as f64)),
-        client_cpu_s_per_gb: spread(&|phase| Some(phase.client_cpu_s / gb(phase))),
-        server_cpu_s_per_gb: spread(&|phase| phase.server_cpu_s.map(|cpu_s| cpu_s / gb(phase))),
+        client_cpu_s_per_gb: spread(&|phase| per_gb(phase.client_cpu_s, phase.batch_bytes)),
+        server_cpu_s_per_gb: spread(&|phase| per_gb(phase.server_cpu_s?, phase.batch_bytes)),
     })
 }
 

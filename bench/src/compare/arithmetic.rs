@@ -1,6 +1,7 @@
 //! Orders, spreads and ratios. Pure.
 
 use crate::result::compare::{Figure, Round, Spread};
+use crate::result::cost::cpu_s_per_gb;
 use crate::result::run::{Phase, PhaseKind};
 
 /// The order of the turns of a round. Each side comes once first and once last, so that what changes steadily
@@ -42,29 +43,28 @@ pub(crate) fn ratio(rounds: &[(Vec<f64>, Vec<f64>)]) -> Option<Spread> {
 }
 
 /// A figure of a phase: its name, whether more is better, and how it is read.
-type Reading = (&'static str, bool, fn(&Phase) -> Option<f64>);
+/// The second argument are all phases of the turn.
+type Read = fn(&Phase, &[Phase]) -> Option<f64>;
+type Reading = (&'static str, bool, Read);
 
 const THROUGHPUT: [Reading; 2] = [
-    ("records_per_s", true, |phase| Some(phase.records_per_s)),
-    ("mb_per_s", true, |phase| Some(phase.mb_per_s)),
+    ("records_per_s", true, |phase, _| Some(phase.records_per_s)),
+    ("mb_per_s", true, |phase, _| Some(phase.mb_per_s)),
 ];
 const LATENCIES: [Reading; 3] = [
-    ("p50_us", false, |phase| phase.latency.as_ref().map(|latency| latency.p50_us as f64)),
-    ("p99_us", false, |phase| phase.latency.as_ref().map(|latency| latency.p99_us as f64)),
-    ("p99_9_us", false, |phase| phase.latency.as_ref().map(|latency| latency.p99_9_us as f64)),
+    ("p50_us", false, |phase, _| phase.latency.as_ref().map(|latency| latency.p50_us as f64)),
+    ("p99_us", false, |phase, _| phase.latency.as_ref().map(|latency| latency.p99_us as f64)),
+    ("p99_9_us", false, |phase, _| phase.latency.as_ref().map(|latency| latency.p99_9_us as f64)),
 ];
 const COSTS: [Reading; 4] = [
-    ("broker_cpu_s_per_gb", false, |phase| per(phase.usage.broker_cpu_s, phase.bytes as f64 / 1e9)),
-    ("client_cpu_s_per_gb", false, |phase| per(Some(phase.usage.client_cpu_s), phase.bytes as f64 / 1e9)),
-    ("broker_rss_max_bytes", false, |phase| phase.usage.broker_rss_max_bytes.map(|bytes| bytes as f64)),
-    ("device_bytes_per_byte", false, |phase| {
-        per(phase.usage.device_write_bytes.map(|bytes| bytes as f64), phase.bytes as f64)
+    ("broker_cpu_s_per_gb", false, |phase, all| cpu_s_per_gb(phase.usage.broker_cpu_s?, phase, all)),
+    ("client_cpu_s_per_gb", false, |phase, all| cpu_s_per_gb(phase.usage.client_cpu_s, phase, all)),
+    ("broker_rss_max_bytes", false, |phase, _| phase.usage.broker_rss_max_bytes.map(|bytes| bytes as f64)),
+    ("device_bytes_per_byte", false, |phase, _| {
+        let written = phase.usage.device_write_bytes?;
+        (phase.bytes > 0).then(|| written as f64 / phase.bytes as f64)
     }),
 ];
-
-fn per(amount: Option<f64>, of: f64) -> Option<f64> {
-    if of > 0.0 { amount.map(|amount| amount / of) } else { None }
-}
 
 /// What the turns of a row say, figure by figure. A figure that a turn of either side lacks is left out.
 pub(crate) fn figures(rounds: &[Round], peer: &str) -> Vec<Figure> {
@@ -101,13 +101,14 @@ fn has_both(rounds: &[Round]) -> bool {
 /// A figure of each turn, round by round, of both sides.
 type Sides = (Vec<Vec<f64>>, Vec<Vec<f64>>);
 
-fn sides(rounds: &[Round], peer: &str, kind: PhaseKind, read: fn(&Phase) -> Option<f64>) -> Option<Sides> {
+fn sides(rounds: &[Round], peer: &str, kind: PhaseKind, read: Read) -> Option<Sides> {
     let of = |side: &str| -> Option<Vec<Vec<f64>>> {
         let values = |round: &Round| -> Option<Vec<f64>> {
             let turns = round.turns.iter().filter(|turn| turn.side == side);
             turns
                 .map(|turn| {
-                    turn.phases.iter().find(|phase| phase.kind == kind && !phase.warmup).and_then(read)
+                    let found = turn.phases.iter().find(|phase| phase.kind == kind && !phase.warmup)?;
+                    read(found, &turn.phases)
                 })
                 .collect()
         };

@@ -40,6 +40,7 @@ use crate::scratch::{Scratch, raise_open_files};
 use crate::stop::Stop;
 use crate::workload::{Durability, Workload, WorkloadError};
 
+pub(crate) use crate::compare::arithmetic::figures as figures_of;
 pub(crate) use crate::compare::render::render;
 
 /// A short comparison begins no turn that would end later.

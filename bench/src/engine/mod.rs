@@ -22,6 +22,7 @@ use crate::error::BenchError;
 use crate::figures::FiguresReport;
 use crate::machine::Machine;
 use crate::progress::Progress;
+use crate::result::figures::Head;
 use crate::scratch::{Scratch, raise_open_files};
 use crate::stop::Stop;
 
@@ -86,9 +87,7 @@ pub(crate) fn engine(args: &EngineArgs, stop: &Stop) -> Result<FiguresReport, Be
         }
     }
     Ok(FiguresReport {
-        tool: "ringmain-bench",
-        version: env!("CARGO_PKG_VERSION"),
-        command: "engine",
+        head: Head::of("engine"),
         machine: Machine::probe(&args.dir),
         parameters: serde_json::to_value(args).unwrap_or_default(),
         groups,

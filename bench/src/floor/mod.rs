@@ -27,6 +27,7 @@ use crate::produce_frame::ProduceFrame;
 use crate::producer::{Ending, ProduceLane, ProducePace, produce};
 use crate::progress::Progress;
 use crate::report::{Moved, PhaseKind, PhaseReport, Report, Round, summarize};
+use crate::result::figures::Head;
 use crate::scratch::ScratchError;
 use crate::stop::Stop;
 use crate::target::split;
@@ -261,9 +262,7 @@ pub(crate) fn floors(args: &FloorsArgs, stop: &Stop) -> Result<Report, BenchErro
     }
     let (summaries, ratios) = summarize(&phases);
     Ok(Report {
-        tool: "ringmain-bench",
-        version: env!("CARGO_PKG_VERSION"),
-        command: "floors",
+        head: Head::of("floors"),
         machine: Machine::probe(&shape.data_dir),
         parameters: serde_json::to_value(args).unwrap_or_default(),
         records_per_batch: batch.records,

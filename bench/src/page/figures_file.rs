@@ -1,5 +1,6 @@
-//! What `engine`, `floors` and the former `load` leave behind. These files name no format: the fields `tool`
-//! and `command` tell what they are. Fields that are not shown are not read.
+//! What `engine`, `floors` and `load` without a workload leave behind: format `ringmain-bench/figures/1`
+//! ([`crate::result::figures`]). Files from before it had a name lack it, their time and command line. Fields
+//! that are not shown are not read.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -11,6 +12,9 @@ use crate::device::Medium;
 pub(crate) struct FiguresFile {
     pub(crate) version: String,
     pub(crate) command: String,
+    #[serde(default)]
+    pub(crate) command_line: Vec<String>,
+    pub(crate) unix_time_s: Option<u64>,
     pub(crate) machine: MachineFacts,
     pub(crate) parameters: Value,
     #[serde(default)]

@@ -6,16 +6,20 @@ use std::path::Path;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::compare::figures_of;
 use crate::page::error::PageError;
 use crate::page::figures_file::FiguresFile;
 use crate::result::compare::{COMPARE_FORMAT, Comparison};
+use crate::result::figures::FIGURES_FORMAT;
 use crate::result::run::{RUN_FORMAT, Run};
 
 /// Bytes of a result at most. A long comparison has a few megabytes.
 const FILE_BYTES_MAX: u64 = 64 << 20;
-/// What files without a format name as their tool.
+/// All formats.
+const FORMATS: [&str; 3] = [RUN_FORMAT, COMPARE_FORMAT, FIGURES_FORMAT];
+/// What files from before there were formats name as their tool.
 const TOOL: &str = "ringmain-bench";
-/// Commands whose files have no format.
+/// Commands that write figures.
 const COMMANDS: [&str; 3] = ["engine", "floors", "load"];
 
 /// A result.
@@ -82,13 +86,18 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Content, PageError> {
     match value.get("format") {
         Some(Value::String(format)) if format == RUN_FORMAT => Ok(Content::Run(fields(value, path)?)),
         Some(Value::String(format)) if format == COMPARE_FORMAT => {
-            Ok(Content::Comparison(fields(value, path)?))
+            let mut comparison: Box<Comparison> = fields(value, path)?;
+            // From the turns, so that files of all versions have the figures that this one defines.
+            for row in &mut comparison.rows {
+                row.figures = figures_of(&row.rounds, &row.peer);
+            }
+            Ok(Content::Comparison(comparison))
         }
-        Some(found) => Err(other("format", found.to_string(), &[RUN_FORMAT, COMPARE_FORMAT])),
+        Some(found) if found != FIGURES_FORMAT => Err(other("format", found.to_string(), &FORMATS)),
         None if value.get("tool").and_then(Value::as_str) != Some(TOOL) => {
-            Err(other("format", "absent".into(), &[RUN_FORMAT, COMPARE_FORMAT]))
+            Err(other("format", "absent".into(), &FORMATS))
         }
-        None => match value.get("command") {
+        Some(_) | None => match value.get("command") {
             Some(Value::String(command)) if COMMANDS.contains(&command.as_str()) => {
                 Ok(Content::Figures(fields(value, path)?))
             }
@@ -124,6 +133,8 @@ mod tests {
             (json!([]), "`format` is absent"),
             (json!({"tool": "ringmain-bench", "command": "bake"}), "`command` is \"bake\""),
             (json!({"tool": "ringmain-bench"}), "`command` is absent"),
+            (json!({"format": "ringmain-bench/figures/2", "command": "engine"}), "figures/2"),
+            (json!({"format": "ringmain-bench/figures/1", "command": "bake"}), "`command` is \"bake\""),
         ] {
             let said = refused(&value);
             assert!(said.contains(field) && said.contains("some/result.json"), "{said}");

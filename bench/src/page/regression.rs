@@ -8,6 +8,7 @@ use crate::page::facts::durability;
 use crate::page::input::{Content, Input};
 use crate::page::{figures, run};
 use crate::result::compare::Comparison;
+use crate::result::cost::cpu_s_per_gb;
 use crate::result::run::{Phase, Run};
 
 /// With fewer rounds on a side, nobody knows how much a figure moves by itself.
@@ -136,8 +137,8 @@ fn of_run(run: &Run) -> Vec<Measured> {
         ("p50_us", false, &|phase| phase.latency.as_ref().map(|latency| latency.p50_us as f64)),
         ("p99_us", false, &|phase| phase.latency.as_ref().map(|latency| latency.p99_us as f64)),
         ("p99_9_us", false, &|phase| phase.latency.as_ref().map(|latency| latency.p99_9_us as f64)),
-        ("broker_cpu_s_per_gb", false, &|phase| run::per_gb(phase.usage.broker_cpu_s?, phase, all.iter())),
-        ("client_cpu_s_per_gb", false, &|phase| run::per_gb(phase.usage.client_cpu_s, phase, all.iter())),
+        ("broker_cpu_s_per_gb", false, &|phase| cpu_s_per_gb(phase.usage.broker_cpu_s?, phase, all.iter().copied())),
+        ("client_cpu_s_per_gb", false, &|phase| cpu_s_per_gb(phase.usage.client_cpu_s, phase, all.iter().copied())),
     ];
     let mut seen = Vec::new();
     let mut found = Vec::new();

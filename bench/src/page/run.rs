@@ -5,6 +5,7 @@ use crate::page::chart::{BarRow, Bars, Chart, Plot, Scale, Unit, slug};
 use crate::page::document::{Block, Section, Table};
 use crate::page::facts;
 use crate::page::number::{show, show_ends};
+use crate::result::cost::cpu_s_per_gb;
 use crate::result::run::{Phase, PhaseKind, Run};
 
 /// Runs with their files' names.
@@ -136,7 +137,7 @@ fn phases(case: &Case<'_>) -> Table {
             };
             let cpu = |pick: fn(&Phase) -> Option<f64>| {
                 cell(Unit::CpuSecondsPerGigabyte, &|phase| {
-                    per_gb(pick(phase)?, phase, side.turns.iter().flatten())
+                    cpu_s_per_gb(pick(phase)?, phase, side.turns.iter().flatten().copied())
                 })
             };
             let span = [phase.span.as_str(), &phase.label].join(" ");
@@ -171,16 +172,6 @@ pub(crate) fn with_ends(values: Vec<f64>, unit: Unit) -> String {
     }
 }
 
-/// What a span used, for each 10^9 bytes that were produced and consumed in it.
-pub(crate) fn per_gb<'p>(cpu_s: f64, phase: &Phase, all: impl Iterator<Item = &'p &'p Phase>) -> Option<f64> {
-    let beside = all.filter(|other| {
-        (other.round, other.span.as_str()) == (phase.round, phase.span.as_str())
-            && other.kind != PhaseKind::EndToEnd
-    });
-    let bytes: u64 = beside.map(|other| other.bytes).sum();
-    (bytes > 0).then(|| cpu_s / (bytes as f64 / 1e9))
-}
-
 /// Processor time of broker and client for each gigabyte, by side and span.
 fn cpu(case: &Case<'_>) -> Option<Plot> {
     let mut rows = Vec::new();
@@ -199,7 +190,7 @@ fn cpu(case: &Case<'_>) -> Option<Plot> {
                 ("client", |phase| Some(phase.usage.client_cpu_s)),
             ] {
                 let values =
-                    first.iter().filter_map(|phase| per_gb(pick(phase)?, phase, side.turns.iter().flatten()));
+                    first.iter().filter_map(|phase| cpu_s_per_gb(pick(phase)?, phase, side.turns.iter().flatten().copied()));
                 let Some((value, least, most)) = spread(values.collect()) else { continue };
                 let colour = if who == "broker" { side.colour } else { crate::page::draw::GREY };
                 let label = format!("{} {who}, {span}", side.name);
