@@ -13,6 +13,7 @@ mod html;
 mod input;
 mod number;
 mod pictures;
+mod readme;
 mod regression;
 mod run;
 mod scale;
@@ -64,6 +65,16 @@ pub(crate) fn report(args: &ReportArgs) -> Result<Outcome, PageError> {
     println!("{}", args.out.display());
     if let Some(dir) = &args.svg {
         println!("{}", pictures::write(dir, &document)?.display());
+    }
+    if let Some(readme) = &args.readme {
+        let comparisons = args.results.iter().zip(&inputs).filter_map(|(path, input)| match &input.content {
+            Content::Comparison(comparison) => Some((path, comparison)),
+            Content::Run(_) | Content::Figures(_) => None,
+        });
+        let comparisons: Vec<_> = comparisons.collect();
+        let [(path, comparison)] = comparisons[..] else { return Err(PageError::NotOne(comparisons.len())) };
+        readme::write(readme, path, comparison)?;
+        println!("{}", readme.display());
     }
     let (changes, _) = compared;
     for change in changes.iter().filter(|change| matches!(change.verdict, Verdict::Better | Verdict::Worse)) {

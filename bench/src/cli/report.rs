@@ -7,11 +7,15 @@ use clap::Args;
 pub(super) const REPORT_HELP: &str = "\
 Examples:
   ringmain-bench report kafka.json run.json engine.json --out report.html --svg pictures
+  ringmain-bench report bench/results/compare-short.json --out report.html --readme README.md
   ringmain-bench report new.json --against old.json --out report.html --fail-on-regression 5
 
 The page is one file: it loads nothing, runs nothing, and is light or dark as the browser is. --svg writes each
 plot twice, as NAME-light.svg and NAME-dark.svg, and pictures.md with the <picture> elements that show them in a
 README. Runs of the same workload on the same machine share their plots.
+
+--readme puts the two main plots and a table of a comparison between the lines `<!-- comparison -->` and
+`<!-- /comparison -->` of a README. The plots are written beside the result, which must be below the README's directory.
 
 --against compares each figure with the one of the same workload, target and span in OLD. It is called
   slower, faster     every round of now lies beyond every round of then (of costs: uses more, uses less)
@@ -37,6 +41,9 @@ pub(crate) struct ReportArgs {
     /// Directory for the plots as SVG; made if it is not there
     #[arg(long, value_name = "DIR")]
     pub(crate) svg: Option<PathBuf>,
+    /// A README that gets the pictures and the table of the comparison that is among the results
+    #[arg(long, value_name = "README.md")]
+    pub(crate) readme: Option<PathBuf>,
     /// Older results to compare with; may be given several times
     #[arg(long, value_name = "OLD.json")]
     pub(crate) against: Vec<PathBuf>,

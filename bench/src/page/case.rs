@@ -3,7 +3,7 @@
 
 use crate::machine::Machine;
 use crate::page::chart::{Axis, Chart, Lines, Plot, Scale, Series, Unit, slug};
-use crate::result::run::{LatencySummary, Phase, PhaseKind};
+use crate::result::run::{LatencySummary, Moment, Phase, PhaseKind};
 use crate::workload::Workload;
 
 /// Span names of the steps of a ramp begin so.
@@ -155,8 +155,10 @@ impl<'a> Case<'a> {
         let alone = self.sides.len() == 1;
         for side in &self.sides {
             let Some(phase) = middle_turn(Self::phases(side, key)) else { continue };
-            let mut add = |label: String, colour, pick: fn(&crate::result::run::Moment) -> Option<u64>| {
-                let points = phase.over_time.iter().filter_map(|one| Some((one.t_s, pick(one)? as f64)));
+            let mut add = |label: String, colour, pick: fn(&Moment) -> Option<u64>| {
+                let points = whole_pieces(&phase.over_time)
+                    .iter()
+                    .filter_map(|one| Some((one.t_s, pick(one)? as f64)));
                 let points = points.collect();
                 series.push(Series { label, colour, points, band: Vec::new(), marked: false });
             };
@@ -182,7 +184,8 @@ impl<'a> Case<'a> {
     fn rate_over_time(&self, key: Key<'_>) -> Option<Plot> {
         let series = self.sides.iter().filter_map(|side| {
             let phase = middle_turn(Self::phases(side, key))?;
-            let points = phase.over_time.iter().map(|one| (one.t_s, one.records_per_s)).collect();
+            let pieces = whole_pieces(&phase.over_time).iter();
+            let points = pieces.map(|one| (one.t_s, one.records_per_s)).collect();
             let (label, colour) = (side.name.clone(), side.colour);
             Some(Series { label, colour, points, band: Vec::new(), marked: false })
         });
@@ -255,6 +258,16 @@ fn middle_turn<'a>(phases: impl Iterator<Item = &'a Phase>) -> Option<&'a Phase>
     phases.get(phases.len().saturating_sub(1) / 2).copied()
 }
 
+/// Without a last piece that is much shorter than the others: what came in it says nothing of a rate.
+fn whole_pieces(pieces: &[Moment]) -> &[Moment] {
+    match pieces {
+        [before @ .., one, last] if last.t_s - one.t_s < one.t_s / (before.len() + 1) as f64 / 2.0 => {
+            &pieces[..pieces.len() - 1]
+        }
+        _ => pieces,
+    }
+}
+
 /// The points of a curve, the longest latency at the share that it stands for: of n, all but one were faster.
 fn curve(latency: &LatencySummary) -> Vec<(f64, f64)> {
     let last = 100.0 * (1.0 - 1.0 / latency.count.max(2) as f64);
@@ -299,6 +312,20 @@ mod tests {
         assert_eq!(points, [(0.0, 2.0), (50.0, 3.0), (99.0, 9.0)]);
         assert_eq!(band, [(0.0, 1.0, 3.0), (50.0, 2.0, 4.0), (99.0, 8.0, 30.0)]);
         assert_eq!(together(&[]), None);
+    }
+
+    #[test]
+    fn a_sliver_at_the_end_is_no_piece() {
+        let piece = |t_s| Moment { t_s, records_per_s: 1.0, p50_us: None, p99_us: None, max_us: None };
+        let ends = |pieces: &[f64]| {
+            let pieces: Vec<Moment> = pieces.iter().copied().map(piece).collect();
+            whole_pieces(&pieces).iter().map(|piece| piece.t_s).collect::<Vec<_>>()
+        };
+        assert_eq!(ends(&[0.1, 0.2, 0.201]), [0.1, 0.2]);
+        assert_eq!(ends(&[0.1, 0.2, 0.28]), [0.1, 0.2, 0.28]);
+        assert_eq!(ends(&[0.1, 0.101]), [0.1]);
+        assert_eq!(ends(&[0.1]), [0.1]);
+        assert_eq!(ends(&[]), [0.0; 0]);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::result::run::PhaseKind;
 use crate::workload::Rate;
 
 /// The first side of every row.
-const OURS: &str = "ringmain";
+pub(crate) const OURS: &str = "ringmain";
 
 /// All of it.
 pub(crate) fn sections(name: &str, comparison: &Comparison) -> Vec<Section> {
@@ -68,20 +68,16 @@ fn overview(name: &str, comparison: &Comparison) -> Section {
             )));
         }
     }
-    let limited = |row: &&Row| {
-        let phases = row.rounds.iter().flat_map(|round| &round.turns).flat_map(|turn| &turn.phases);
-        phases.into_iter().any(|phase| phase.client_limited && !phase.warmup)
-    };
-    for row in comparison.rows.iter().filter(limited) {
-        let (workload, peer) = (&row.workload.name, &row.peer);
-        section.add(Block::Warning(format!("{workload}, {peer}: the client may have set the limit.")));
+    let limited = client_limits(comparison);
+    if !limited.is_empty() {
+        section.add(Block::Warning(
+            "The client, not the broker, may have set the limit. Here each figure stands for both of them:"
+                .into(),
+        ));
+        section.add(Block::List(limited));
     }
-    // Latency under full load is the length of the queue; steps of a ramp have plots of their own.
-    let fastest = |row: &Row| matches!(row.workload.producers.rate, Rate::Max);
-    let paced = |row: &Row| matches!(row.workload.producers.rate, Rate::Fixed { .. } | Rate::Burst { .. });
-    let plots = [
-        times_better(comparison, "Throughput", "mb_per_s", &fastest),
-        times_better(comparison, "99th percentile of latency", "p99_us", &paced),
+    let mut plots = headline(comparison);
+    let costs = [
         cost(
             comparison,
             "Processor time of the broker",
@@ -97,7 +93,8 @@ fn overview(name: &str, comparison: &Comparison) -> Section {
             "resident at most; less is better",
         ),
     ];
-    section.add(Block::Plots(plots.into_iter().flatten().collect()));
+    plots.extend(costs.into_iter().flatten());
+    section.add(Block::Plots(plots));
     let mut all = facts::tool(&comparison.tool, comparison.unix_time_s);
     all.push(("It took".into(), format!("{} min", digits(comparison.elapsed_s / 60.0))));
     all.extend(facts::machine(&comparison.machine));
@@ -107,6 +104,36 @@ fn overview(name: &str, comparison: &Comparison) -> Section {
     section.add(Block::Facts(all));
     section.add(Block::List(comparison.notes.clone()));
     section
+}
+
+/// What is seen first: how fast, and at a fixed rate how late.
+pub(crate) fn headline(comparison: &Comparison) -> Vec<Plot> {
+    // Latency under full load is the length of the queue; steps of a ramp have plots of their own.
+    let fastest = |row: &Row| matches!(row.workload.producers.rate, Rate::Max);
+    let paced = |row: &Row| matches!(row.workload.producers.rate, Rate::Fixed { .. } | Rate::Burst { .. });
+    let plots = [
+        times_better(comparison, "Throughput", "mb_per_s", &fastest),
+        times_better(comparison, "99th percentile of latency", "p99_us", &paced),
+    ];
+    plots.into_iter().flatten().collect()
+}
+
+/// Where the client may have been the limit, and why: once for each side of a workload.
+fn client_limits(comparison: &Comparison) -> Vec<String> {
+    let mut found: Vec<(String, &str)> = Vec::new();
+    for row in &comparison.rows {
+        for turn in row.rounds.iter().flat_map(|round| &round.turns) {
+            for phase in turn.phases.iter().filter(|phase| phase.client_limited && !phase.warmup) {
+                let who =
+                    if turn.side == OURS { format!("{OURS} beside {}", row.peer) } else { turn.side.clone() };
+                let of = format!("{}, {who}, {}", row_name(row), kind_name(phase.kind));
+                if !found.iter().any(|(known, _)| *known == of) {
+                    found.push((of, &phase.client_limited_why));
+                }
+            }
+        }
+    }
+    found.into_iter().map(|(of, why)| format!("{of}: {why}")).collect()
 }
 
 fn row_name(row: &Row) -> String {
@@ -164,7 +191,7 @@ fn other_client(client: &Client) -> &'static str {
     if *client == Client::Same { "" } else { " *" }
 }
 
-fn better(ratio: Spread, more_is_better: bool) -> Spread {
+pub(crate) fn better(ratio: Spread, more_is_better: bool) -> Spread {
     if more_is_better {
         return ratio;
     }
@@ -213,17 +240,36 @@ pub(crate) fn unit_of(what: &str) -> Unit {
 }
 
 fn figures<'r>(rows: impl Iterator<Item = &'r Row>) -> Table {
-    let columns =
-        ["peer", "client", "work", "figure", "#rounds", "#Ringmain", "#peer", "#Ringmain / peer", "better"];
+    let columns = [
+        "work",
+        "figure",
+        "peer",
+        "client",
+        "#rounds",
+        "#Ringmain",
+        "#peer",
+        "#Ringmain / peer",
+        "better is",
+    ];
     let mut table = Table::new("Median (least – most). Ratios are taken within a round.", &columns);
-    for row in rows {
-        for figure in &row.figures {
+    let rows: Vec<&Row> = rows.collect();
+    // Peers below each other, figure by figure.
+    let mut kinds: Vec<(PhaseKind, &str)> = Vec::new();
+    for figure in rows.iter().flat_map(|row| &row.figures) {
+        if !kinds.contains(&(figure.kind, &figure.what)) {
+            kinds.push((figure.kind, &figure.what));
+        }
+    }
+    kinds.sort_by_key(|(kind, _)| *kind);
+    for kind in kinds {
+        let same = |figure: &&Figure| (figure.kind, figure.what.as_str()) == kind;
+        for (row, figure) in rows.iter().filter_map(|row| Some((row, row.figures.iter().find(same)?))) {
             let unit = unit_of(&figure.what);
             table.row(vec![
+                kind_name(figure.kind).into(),
+                figure_name(&figure.what).into(),
                 row.peer.clone(),
                 client(&row.client),
-                kind_name(figure.kind).into(),
-                figure.what.clone(),
                 row.rounds.len().to_string(),
                 with_ends(ends(figure.ringmain), unit),
                 with_ends(ends(figure.peer), unit),
@@ -235,6 +281,22 @@ fn figures<'r>(rows: impl Iterator<Item = &'r Row>) -> Table {
     table
 }
 
+/// A figure as it is written: its values bring their units.
+pub(crate) fn figure_name(what: &str) -> &str {
+    match what {
+        "records_per_s" => "records/s",
+        "mb_per_s" => "throughput",
+        "p50_us" => "p50",
+        "p99_us" => "p99",
+        "p99_9_us" => "p99.9",
+        "broker_cpu_s_per_gb" => "broker CPU / GB",
+        "client_cpu_s_per_gb" => "client CPU / GB",
+        "broker_rss_max_bytes" => "broker memory",
+        "device_bytes_per_byte" => "device bytes / byte",
+        other => other,
+    }
+}
+
 /// Three values whose median and ends are the spread's own.
 fn ends(spread: Spread) -> Vec<f64> {
     vec![spread.least, spread.median, spread.most]
@@ -242,7 +304,7 @@ fn ends(spread: Spread) -> Vec<f64> {
 
 fn client(client: &Client) -> String {
     match client {
-        Client::Same => "the same".into(),
+        Client::Same => "the load generator".into(),
         Client::Own { library } => library.clone(),
         Client::OwnTool { tool } => format!("{tool}, the peer's own"),
     }
@@ -353,7 +415,7 @@ fn own_tools(comparison: &Comparison) -> Section {
 fn peers(comparison: &Comparison) -> Section {
     let mut section = Section::new("Who took part");
     for peer in &comparison.peers {
-        section.add(Block::Heading(format!("{} {}", peer.name, peer.version)));
+        section.add(Block::Heading(facts::product(&peer.name, &peer.version)));
         section.add(Block::Facts(vec![
             ("From".into(), peer.source.clone()),
             ("Loaded by".into(), client(&peer.client)),

@@ -59,6 +59,29 @@ pub(crate) enum PageError {
         /// Cause.
         source: serde_json::Error,
     },
+    /// A README without the two lines.
+    #[error("{} has no lines `{begin}` and `{end}`; write them where pictures and table shall be", path.display())]
+    NoPlace {
+        /// README.
+        path: PathBuf,
+        /// First line.
+        begin: &'static str,
+        /// Last line.
+        end: &'static str,
+    },
+    /// A README that cannot name the pictures.
+    #[error("{} is not below the directory of {}; copy it there", path.display(), readme.display())]
+    NotBelow {
+        /// README.
+        readme: PathBuf,
+        /// Result.
+        path: PathBuf,
+    },
+    /// Not one comparison.
+    #[error(
+        "--readme shows one comparison, and there are {0} among the results; give one file that `compare` wrote"
+    )]
+    NotOne(usize),
     /// A plot.
     #[error(transparent)]
     Draw(#[from] DrawError),

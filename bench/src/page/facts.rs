@@ -24,6 +24,15 @@ pub(crate) fn durability(class: Durability) -> &'static str {
     }
 }
 
+/// A product with its version, if that is known.
+pub(crate) fn product(name: &str, version: &str) -> String {
+    if matches!(version, "" | "unknown") {
+        format!("{name}, version unknown")
+    } else {
+        format!("{name} {version}")
+    }
+}
+
 /// The machine.
 pub(crate) fn machine(machine: &Machine) -> Facts {
     let facts = [

@@ -9,6 +9,9 @@ use crate::page::draw::{DrawError, Theme, svg};
 /// Nothing is loaded, run or sent, whatever the page holds.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:";
 
+/// Texts of cells that are not broken.
+const SHORT_CHARS_MAX: usize = 24;
+
 /// Writes the page.
 pub(crate) fn render(document: &Document) -> Result<String, DrawError> {
     let style = format!(
@@ -94,6 +97,8 @@ fn block(block: &Block) -> Result<Markup, DrawError> {
 
 fn table(table: &Table) -> Markup {
     let class = |at: usize| table.columns.get(at).is_some_and(|column| column.figures).then_some("n");
+    // Short texts stay in one line.
+    let class_of = |at, cell: &str| class(at).or((cell.chars().count() <= SHORT_CHARS_MAX).then_some("s"));
     html! {
         div.wide tabindex="0" role="region" aria-label=(table.caption) {
             table {
@@ -106,7 +111,7 @@ fn table(table: &Table) -> Markup {
                 tbody {
                     @for row in &table.rows {
                         tr { @for (at, cell) in row.iter().enumerate() {
-                            td class=[class(at)] { (cell) }
+                            td class=[class_of(at, cell)] { (cell) }
                         } }
                     }
                 }

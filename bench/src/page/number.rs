@@ -18,12 +18,15 @@ pub(crate) fn show(value: f64, unit: Unit) -> String {
     }
 }
 
-/// A median with its ends; the unit once, if it is the same.
+/// A median with its ends, unless all read the same; the unit once, if it is the same.
 pub(crate) fn show_ends(median: f64, least: f64, most: f64, unit: Unit) -> String {
     let texts = [median, least, most].map(|value| show(value, unit));
     let of =
         |text: &str| text.trim_start_matches(|c: char| c.is_ascii_digit() || "-.".contains(c)).to_owned();
     let [median, least, most] = &texts;
+    if median == least && median == most {
+        return median.clone();
+    }
     if of(median) == of(least) && of(median) == of(most) {
         let number = |text: &str| text[..text.len() - of(text).len()].to_owned();
         return format!("{median} ({}–{})", number(least), number(most));
@@ -74,6 +77,7 @@ mod tests {
         assert_eq!(show_ends(1200.0, 1000.0, 1500.0, Unit::Microseconds), "1.2 ms (1–1.5)");
         assert_eq!(show_ends(1200.0, 900.0, 1500.0, Unit::Microseconds), "1.2 ms (900 µs – 1.5 ms)");
         assert_eq!(show_ends(2.0, 1.0, 3.0, Unit::Times), "2× (1–3)");
+        assert_eq!(show_ends(2.0, 1.9999, 2.0001, Unit::Times), "2×");
     }
 
     #[test]

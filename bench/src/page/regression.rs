@@ -137,8 +137,12 @@ fn of_run(run: &Run) -> Vec<Measured> {
         ("p50_us", false, &|phase| phase.latency.as_ref().map(|latency| latency.p50_us as f64)),
         ("p99_us", false, &|phase| phase.latency.as_ref().map(|latency| latency.p99_us as f64)),
         ("p99_9_us", false, &|phase| phase.latency.as_ref().map(|latency| latency.p99_9_us as f64)),
-        ("broker_cpu_s_per_gb", false, &|phase| cpu_s_per_gb(phase.usage.broker_cpu_s?, phase, all.iter().copied())),
-        ("client_cpu_s_per_gb", false, &|phase| cpu_s_per_gb(phase.usage.client_cpu_s, phase, all.iter().copied())),
+        ("broker_cpu_s_per_gb", false, &|phase| {
+            cpu_s_per_gb(phase.usage.broker_cpu_s?, phase, all.iter().copied())
+        }),
+        ("client_cpu_s_per_gb", false, &|phase| {
+            cpu_s_per_gb(phase.usage.client_cpu_s, phase, all.iter().copied())
+        }),
     ];
     let mut seen = Vec::new();
     let mut found = Vec::new();

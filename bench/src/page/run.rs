@@ -1,6 +1,6 @@
 //! What is shown of runs. Runs of one workload on one machine share their plots.
 
-use crate::page::case::{Case, kind_name, spread};
+use crate::page::case::{Case, Side, kind_name, spread};
 use crate::page::chart::{BarRow, Bars, Chart, Plot, Scale, Unit, slug};
 use crate::page::document::{Block, Section, Table};
 use crate::page::facts;
@@ -58,8 +58,12 @@ fn section(case: &Case<'_>, members: &Runs<'_>) -> Section {
     plots.extend(cpu(case));
     section.add(Block::Plots(plots));
     section.add(Block::Table(phases(case)));
+    section.add(Block::Table(costs(case)));
     for (name, run) in members {
-        section.add(Block::Heading(format!("{} {}, from {name}", run.target.name, run.target.version)));
+        section.add(Block::Heading(format!(
+            "{}, from {name}",
+            facts::product(&run.target.name, &run.target.version)
+        )));
         section.add(Block::Facts(facts_of(run)));
         section.add(Block::List(run.notes.clone()));
         let text = run.target.configuration.clone();
@@ -82,12 +86,29 @@ fn facts_of(run: &Run) -> facts::Facts {
         "Read back and found right".into(),
         format!("{} records; {}", run.verified.records, looked_at.join(" and ")),
     ));
-    if let Some(alone) = run.self_check {
-        let rate = show(alone.records_per_s, Unit::PerSecond);
-        let mb = show(alone.mb_per_s, Unit::MegabytesPerSecond);
-        all.push(("The generator alone".into(), format!("{rate} records/s, {mb}")));
-    }
+    all.push(("The generator alone".into(), alone(run)));
     all
+}
+
+/// What the generator can do beside what was done.
+fn alone(run: &Run) -> String {
+    let Some(alone) = run.self_check else {
+        return "not measured (--self-check does): it may have been the limit where a rate is high".into();
+    };
+    let produced = run.phases.iter().filter(|phase| phase.kind == PhaseKind::Produce && !phase.warmup);
+    let most = produced.map(|phase| phase.records_per_s).fold(0.0, f64::max);
+    let mut text = format!(
+        "{} records/s, {}",
+        show(alone.records_per_s, Unit::PerSecond),
+        show(alone.mb_per_s, Unit::MegabytesPerSecond)
+    );
+    if most > 0.0 {
+        text += &format!(
+            ": {} the highest rate of producing; below 2× it would be the limit",
+            show(alone.records_per_s / most, Unit::Times)
+        );
+    }
+    text
 }
 
 /// Of each side, kind and span: median and ends over its rounds.
@@ -104,16 +125,8 @@ fn phases(case: &Case<'_>) -> Table {
         "#p99",
         "#p99.9",
         "#max",
-        "#broker CPU",
-        "#client CPU",
-        "#broker memory",
-        "#device writes",
     ];
-    let mut table = Table::new(
-        "Median of the rounds (least – most). CPU in seconds for each GB of the work; of spans in which several \
-         kinds of work ran side by side, of all of them together.",
-        &columns,
-    );
+    let mut table = Table::new("Rates and latencies: median of the rounds (least – most).", &columns);
     for side in &case.sides {
         let mut seen: Vec<(PhaseKind, &str, &str)> = Vec::new();
         for phase in side.turns.iter().flatten() {
@@ -135,11 +148,6 @@ fn phases(case: &Case<'_>) -> Table {
             let latency = |pick: fn(&crate::result::run::LatencySummary) -> u64| {
                 cell(Unit::Microseconds, &|phase| phase.latency.as_ref().map(|latency| pick(latency) as f64))
             };
-            let cpu = |pick: fn(&Phase) -> Option<f64>| {
-                cell(Unit::CpuSecondsPerGigabyte, &|phase| {
-                    cpu_s_per_gb(pick(phase)?, phase, side.turns.iter().flatten().copied())
-                })
-            };
             let span = [phase.span.as_str(), &phase.label].join(" ");
             table.row(vec![
                 side.name.clone(),
@@ -153,6 +161,43 @@ fn phases(case: &Case<'_>) -> Table {
                 latency(|latency| latency.p99_us),
                 latency(|latency| latency.p99_9_us),
                 latency(|latency| latency.max_us),
+            ]);
+        }
+    }
+    table
+}
+
+/// Of each side and span: median and ends over its rounds.
+fn costs(case: &Case<'_>) -> Table {
+    let columns = [
+        "side",
+        "span",
+        "#rounds",
+        "#broker CPU / GB",
+        "#client CPU / GB",
+        "#broker memory",
+        "#device writes",
+    ];
+    let mut table = Table::new(
+        "Costs of a span, all of its work together: median of the rounds (least – most). CPU in seconds for each GB \
+         that was produced or consumed.",
+        &columns,
+    );
+    for side in &case.sides {
+        for span in spans(side) {
+            let first = || side.turns.iter().filter_map(|turn| turn.iter().find(|phase| phase.span == span));
+            let cell = |unit, pick: &dyn Fn(&Phase) -> Option<f64>| {
+                with_ends(first().filter_map(|phase| pick(phase)).collect(), unit)
+            };
+            let cpu = |pick: fn(&Phase) -> Option<f64>| {
+                cell(Unit::CpuSecondsPerGigabyte, &|phase| {
+                    cpu_s_per_gb(pick(phase)?, phase, side.turns.iter().flatten().copied())
+                })
+            };
+            table.row(vec![
+                side.name.clone(),
+                span.to_owned(),
+                first().count().to_string(),
                 cpu(|phase| phase.usage.broker_cpu_s),
                 cpu(|phase| Some(phase.usage.client_cpu_s)),
                 cell(Unit::Bytes, &|phase| phase.usage.broker_rss_max_bytes.map(|bytes| bytes as f64)),
@@ -161,6 +206,17 @@ fn phases(case: &Case<'_>) -> Table {
         }
     }
     table
+}
+
+/// The spans of a side, in the order in which they began.
+fn spans<'a>(side: &Side<'a>) -> Vec<&'a str> {
+    let mut spans: Vec<&str> = Vec::new();
+    for phase in side.turns.iter().flatten() {
+        if !spans.contains(&phase.span.as_str()) {
+            spans.push(&phase.span);
+        }
+    }
+    spans
 }
 
 /// Median and ends of values; a dash if there are none.
@@ -176,21 +232,16 @@ pub(crate) fn with_ends(values: Vec<f64>, unit: Unit) -> String {
 fn cpu(case: &Case<'_>) -> Option<Plot> {
     let mut rows = Vec::new();
     for side in &case.sides {
-        let mut spans: Vec<&str> = Vec::new();
-        for phase in side.turns.iter().flatten() {
-            if !spans.contains(&phase.span.as_str()) {
-                spans.push(&phase.span);
-            }
-        }
-        for span in spans.iter().filter(|span| !span.starts_with("ramp-")) {
-            let first = side.turns.iter().filter_map(|turn| turn.iter().find(|phase| phase.span == **span));
+        for span in spans(side).into_iter().filter(|span| !span.starts_with("ramp-")) {
+            let first = side.turns.iter().filter_map(|turn| turn.iter().find(|phase| phase.span == span));
             let first: Vec<&&Phase> = first.collect();
             for (who, pick) in [
                 ("broker", (|phase| phase.usage.broker_cpu_s) as fn(&Phase) -> Option<f64>),
                 ("client", |phase| Some(phase.usage.client_cpu_s)),
             ] {
-                let values =
-                    first.iter().filter_map(|phase| cpu_s_per_gb(pick(phase)?, phase, side.turns.iter().flatten().copied()));
+                let values = first.iter().filter_map(|phase| {
+                    cpu_s_per_gb(pick(phase)?, phase, side.turns.iter().flatten().copied())
+                });
                 let Some((value, least, most)) = spread(values.collect()) else { continue };
                 let colour = if who == "broker" { side.colour } else { crate::page::draw::GREY };
                 let label = format!("{} {who}, {span}", side.name);

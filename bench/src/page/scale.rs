@@ -111,7 +111,7 @@ fn log(least: f64, most: f64) -> Span {
 }
 
 fn nines(most: f64) -> Span {
-    let to = most.ceil().clamp(2.0, NINES_MAX);
+    let to = most.clamp(1.0, NINES_MAX);
     // The last two would touch.
     let ticks = (0..=to as usize).filter(|nine| *nine != 5 || to < 6.0).map(|nine| nine as f64).collect();
     Span { scale: Scale::Nines, from: 0.0, to, ticks }
