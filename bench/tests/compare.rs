@@ -7,6 +7,7 @@
 mod fake;
 
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
@@ -150,6 +151,39 @@ fn peers_that_cannot_be_had_are_told_and_the_result_is_written() {
     };
     assert!(why("iggy").contains("registry"), "{}", why("iggy"));
     assert!(why("gone").contains("at-all cannot be started"), "{}", why("gone"));
+    bench.assert_nothing_is_left();
+}
+
+/// A user without rights, on a file system without a journal.
+#[test]
+fn without_root_it_says_what_it_could_not_run_and_why() {
+    const NOBODY: u32 = 65534;
+    let bench = Bench::new();
+    let program = bench.program("ringmain", "");
+    let data = tempfile::tempdir_in("/dev/shm").unwrap();
+    // The build may be where nobody else may look.
+    let tool = bench.path("ringmain-bench");
+    std::fs::copy(env!("CARGO_BIN_EXE_ringmain-bench"), &tool).unwrap();
+    for path in [bench.dir.path(), data.path(), &tool] {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777)).unwrap();
+    }
+    let mut command = Command::new(&tool);
+    command.args(["compare", "--short", "--workloads", "durable-1", "--ringmain"]).arg(&program);
+    command.arg("--other").arg(format!("old={}", program.display()));
+    command.arg("--out").arg(bench.path("result.json")).arg("--cache").arg(bench.path("cache"));
+    command.arg("--data-dir").arg(data.path()).current_dir(bench.dir.path());
+    if nix::unistd::geteuid().is_root() {
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "nothing was measured: {}", said(&output));
+    let result = bench.result();
+    let skipped = &result["not_run"][0];
+    assert_eq!((skipped["peer"].as_str(), skipped["workload"].as_str()), (Some("old"), Some("durable-1")));
+    let why = skipped["why"].as_str().unwrap();
+    assert!(why.contains("tmpfs") && why.contains("needs root"), "{why}");
+    assert!(said(&output).contains("needs root"), "{}", said(&output));
+    assert_eq!(data.path().read_dir().unwrap().count(), 0);
     bench.assert_nothing_is_left();
 }
 

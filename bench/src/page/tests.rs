@@ -177,6 +177,35 @@ fn pictures_come_in_two_themes_and_stay_in_their_directory() {
 }
 
 #[test]
+fn what_the_generator_does_alone_is_told_beside_the_rate() {
+    let mut run = sample_run();
+    run.phases[0].kind = crate::result::run::PhaseKind::Produce;
+    run.phases[0].records_per_s = 8e5;
+    let text = |run: &Run| -> String {
+        let (_, html) = page(&[input("run.json", Content::Run(Box::new(run.clone())))]);
+        html.root_element().text().collect()
+    };
+    assert!(text(&run).contains("1M records/s, 1000 MB/s: 1.25× the highest rate"), "{}", text(&run));
+    run.self_check = None;
+    assert!(text(&run).contains("not measured (--self-check does)"));
+}
+
+#[test]
+fn why_the_client_of_a_comparison_was_the_limit_is_told_once_a_side() {
+    let mut comparison = sample_comparison();
+    for turn in comparison.rows[0].rounds.iter_mut().flat_map(|round| &mut round.turns) {
+        turn.phases[0].client_limited = turn.side == "ringmain";
+        turn.phases[0].client_limited_why = "less than twice as much".into();
+    }
+    let (_, html) = page(&[input("compare.json", Content::Comparison(Box::new(comparison)))]);
+    let lines: Vec<String> = html
+        .select(&Selector::parse("p.warning + ul li").unwrap())
+        .map(|line| line.text().collect())
+        .collect();
+    assert_eq!(lines, ["sample, page cache, ringmain beside kafka, end to end: less than twice as much"]);
+}
+
+#[test]
 fn lost_records_and_a_client_that_was_the_limit_are_warned_of() {
     let mut comparison = sample_comparison();
     comparison.lives[0].recoveries[0].found_records -= 1;
