@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use nix::sys::signal::{SigSet, Signal, killpg};
+use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Shared by every thread of a run. Threads block in socket calls, so stopping shuts the sockets.
 #[derive(Debug, Clone, Default)]
@@ -23,18 +24,25 @@ struct Shared {
 }
 
 impl Stop {
-    /// Waits for SIGINT and SIGTERM on a thread of its own; call it before any other thread starts.
-    /// The second signal ends the process at once. Files are nameless or in the scratch directory,
+    /// Waits for SIGINT and SIGTERM on a thread of its own. They are not blocked: what is started would inherit
+    /// that, and could not be asked to end. The second signal ends the process at once. Files are nameless or in the scratch directory,
     /// which is removed, and processes are killed, so nothing stays behind but the topic.
     pub(crate) fn on_signals() -> std::io::Result<Self> {
         let stop = Self::default();
-        let mut signals = SigSet::empty();
-        signals.add(Signal::SIGINT);
-        signals.add(Signal::SIGTERM);
-        signals.thread_block()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+        let entered = runtime.enter();
+        let mut interrupts = signal(SignalKind::interrupt())?;
+        let mut terminations = signal(SignalKind::terminate())?;
+        drop(entered);
         let waiting = stop.clone();
         std::thread::Builder::new().name("signals".into()).spawn(move || {
-            while signals.wait().is_ok() {
+            loop {
+                runtime.block_on(async {
+                    tokio::select! {
+                        _ = interrupts.recv() => {}
+                        _ = terminations.recv() => {}
+                    }
+                });
                 if waiting.shared.interrupted.swap(true, Ordering::SeqCst) {
                     for group in waiting.groups().iter() {
                         // An error means that it is gone already.

@@ -109,6 +109,10 @@ fn an_interruption_leaves_nothing() {
         let other = format!("--other old={} --workloads {workloads}", program.display());
         let child = bench.command(&program, &other).spawn().unwrap();
         bench.await_broker();
+        for pid in bench.pids() {
+            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+            assert!(status.contains("SigBlk:\t0000000000000000"), "it cannot be asked to end: {status}");
+        }
         signal(&child, with);
         let output = child.wait_with_output().unwrap();
         assert_eq!(output.status.code(), Some(1), "{}", said(&output));

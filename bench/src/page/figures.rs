@@ -22,7 +22,14 @@ pub(crate) fn section(name: &str, file: &FiguresFile) -> Section {
         section.add(Block::List(group.notes.clone()));
     }
     section.add(Block::Heading("How it was measured".into()));
-    let mut all = vec![("By".to_owned(), format!("ringmain-bench {} {}", file.version, file.command))];
+    let mut all = Vec::new();
+    if let Some(time) = file.unix_time_s {
+        all.push(("Measured".to_owned(), facts::moment(time)));
+    }
+    all.push(("By".to_owned(), format!("ringmain-bench {} {}", file.version, file.command)));
+    if !file.command_line.is_empty() {
+        all.push(("Command".to_owned(), file.command_line.join(" ")));
+    }
     all.extend(facts::older_machine(&file.machine));
     section.add(Block::Facts(all));
     let text = serde_json::to_string_pretty(&file.parameters).unwrap_or_default();
@@ -129,10 +136,13 @@ fn bars(group: &GroupFacts) -> Option<Plot> {
     let figure = group
         .quantile
         .map_or_else(String::new, |quantile| format!("p{} of a round; ", digits(quantile * 100.0)));
+    // Titles have no room for conditions.
+    let (title, condition) = group.title.split_once(", ").unwrap_or((&group.title, ""));
+    let condition = if condition.is_empty() { String::new() } else { format!("{condition}; ") };
     (!rows.is_empty()).then(|| Plot {
         id: slug(&format!("{} {}", group.part, group.title)),
-        title: group.title.clone(),
-        subtitle: format!("{figure}{better} is better"),
+        title: title.to_owned(),
+        subtitle: format!("{condition}{figure}{better} is better"),
         caption: String::new(),
         chart: Chart::Bars(Bars { scale: Scale::Linear, unit, rows }),
     })
@@ -140,13 +150,19 @@ fn bars(group: &GroupFacts) -> Option<Plot> {
 
 fn series(group: &GroupFacts) -> Table {
     let columns = ["what", "#rounds", "#median (least – most)", "#p50", "#p99", "#p99.9", "#max", "#samples"];
-    let mut table = Table::new("The percentiles are of all rounds together.", &columns);
+    let timed = group.series.iter().any(|one| one.percentiles.is_some());
+    let (caption, columns) = if timed {
+        ("The percentiles are of all rounds together.", &columns[..])
+    } else {
+        ("", &columns[..3])
+    };
+    let mut table = Table::new(caption, columns);
     let (unit, factor) = unit_of(&group.unit);
     for one in &group.series {
         let all = |pick: fn(&crate::page::figures_file::Percentiles) -> f64| {
             one.percentiles.as_ref().map_or_else(|| "–".into(), |all| show(pick(all) * factor, unit))
         };
-        table.row(vec![
+        let mut cells = vec![
             one.name.clone(),
             one.rounds.len().to_string(),
             with_ends(one.rounds.iter().map(|value| value * factor).collect(), unit),
@@ -155,13 +171,17 @@ fn series(group: &GroupFacts) -> Table {
             all(|all| all.p99_9),
             all(|all| all.max),
             one.percentiles.map_or_else(|| "–".into(), |all| all.samples.to_string()),
-        ]);
+        ];
+        cells.truncate(table.columns.len());
+        table.row(cells);
     }
     table
 }
 
 fn ratios(group: &GroupFacts) -> Table {
-    let mut table = Table::new("Within a round.", &["of", "by", "#ratio", "goal", ""]);
+    let has_goal = group.ratios.iter().any(|one| one.goal.is_some());
+    let columns = ["of", "by", "#ratio", "goal", "it was"];
+    let mut table = Table::new("Within a round.", if has_goal { &columns } else { &columns[..3] });
     for one in &group.ratios {
         let goal = one.goal.map_or_else(String::new, |goal| match goal {
             Goal::AtLeast(least) => format!("at least {}", digits(least)),
@@ -172,13 +192,10 @@ fn ratios(group: &GroupFacts) -> Table {
             Some(false) => "missed",
             None => "",
         };
-        table.row(vec![
-            one.of.clone(),
-            one.by.clone(),
-            with_ends(three(one.ratio), Unit::Times),
-            goal,
-            met.into(),
-        ]);
+        let ratio = with_ends(three(one.ratio), Unit::Times);
+        let mut cells = vec![one.of.clone(), one.by.clone(), ratio, goal, met.into()];
+        cells.truncate(table.columns.len());
+        table.row(cells);
     }
     table
 }

@@ -13,8 +13,8 @@ const ROW_HEIGHT: u32 = 44;
 /// Letters of a name at most, and the width of one, about.
 const NAME_CHARS_MAX: usize = 28;
 const CHAR_WIDTH: u32 = 13;
-/// Room for the figures at the right.
-const FIGURES: i32 = 320;
+/// Room for the figures at the right: at least.
+const FIGURES_MIN: i32 = 320;
 
 pub(super) fn height(bars: &Bars) -> u32 {
     (HEAD + MARGIN) as u32 + bars.rows.len().max(1) as u32 * ROW_HEIGHT
@@ -23,6 +23,15 @@ pub(super) fn height(bars: &Bars) -> u32 {
 /// Where the middle of a row is: the first at the top.
 fn middle(row: usize) -> f64 {
     -(row as f64) - 0.5
+}
+
+/// What stands beside a bar.
+fn figure(row: &BarRow, bars: &Bars) -> String {
+    match row {
+        BarRow::Heading(_) => String::new(),
+        BarRow::Bar { value, least, most, .. } if least < most => show_ends(*value, *least, *most, bars.unit),
+        BarRow::Bar { value, .. } => show(*value, bars.unit),
+    }
 }
 
 pub(super) fn draw(bars: &Bars, area: &Area<'_>, theme: &Theme) -> Drawn<()> {
@@ -47,11 +56,14 @@ pub(super) fn draw(bars: &Bars, area: &Area<'_>, theme: &Theme) -> Drawn<()> {
         })
         .collect();
     let widest = names.iter().map(|name| name.chars().count() as u32).max().unwrap_or(0);
+    let figures: Vec<String> = bars.rows.iter().map(|row| figure(row, bars)).collect();
+    let longest = figures.iter().map(|text| text.chars().count() as u32).max().unwrap_or(0);
+    let room = FIGURES_MIN.max((longest * CHAR_WIDTH) as i32 + 16 + MARGIN);
     let mut plane = ChartBuilder::on(area)
         .margin_top(HEAD)
         .margin_left(MARGIN)
         .margin_bottom(MARGIN)
-        .margin_right(FIGURES)
+        .margin_right(room)
         .set_label_area_size(LabelAreaPosition::Left, 24 + widest * CHAR_WIDTH)
         .build_cartesian_2d(span.clone(), lanes)?;
     plane
@@ -76,15 +88,13 @@ pub(super) fn draw(bars: &Bars, area: &Area<'_>, theme: &Theme) -> Drawn<()> {
                 plane.draw_series([Rectangle::new(corners, theme.colour(*colour).filled())])?;
                 let origin = [(base, y - 0.5), (base, y + 0.5)];
                 plane.draw_series([PathElement::new(origin, theme.faint.stroke_width(2))])?;
-                let mut figure = show(*value, bars.unit);
                 if least < most {
                     let style = theme.text.stroke_width(2);
                     let ends = (shown(*least), shown(*value), shown(*most));
                     plane.draw_series([ErrorBar::new_horizontal(y, ends.0, ends.1, ends.2, style, 12)])?;
-                    figure = show_ends(*value, *least, *most, bars.unit);
                 }
                 let style = anchored(text(theme.text, TEXT_SIZE), HPos::Left, VPos::Center);
-                area.draw_text(&figure, &style, (WIDTH as i32 - FIGURES + 16, pixel))?;
+                area.draw_text(&figures[number], &style, (WIDTH as i32 - room + 16, pixel))?;
             }
         }
     }

@@ -51,7 +51,7 @@ fn draw(plot: &Plot, theme: &Theme, out: &mut String) -> Drawn<()> {
     area.fill(&theme.background)?;
     let title = text(theme.text, TITLE_SIZE).transform(FontTransform::None);
     let title = TextStyle { font: title.font.style(FontStyle::Bold), ..title };
-    area.draw_text(&label(&plot.title, 62), &title, (MARGIN, 10))?;
+    area.draw_text(&label(&plot.title, 56), &title, (MARGIN, 10))?;
     area.draw_text(&label(&plot.subtitle, 84), &text(theme.faint, TEXT_SIZE), (MARGIN, 46))?;
     match &plot.chart {
         Chart::Lines(chart) => lines::draw(chart, &area, theme)?,
