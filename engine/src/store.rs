@@ -141,7 +141,7 @@ impl Store {
         let opened = open::open(&dir, &config, &io)?;
         let journal = Arc::new(Journal::default());
         let served = |source| OpenError::io("served by a thread", &dir)(source);
-        let committer = Committer::new(&io, limits(&config), opened.epoch, opened.next_sequence);
+        let committer = Committer::new(&*io, limits(&config), opened.epoch, opened.next_sequence);
         let mut committer = committer.map_err(served)?;
         let store_file = Arc::new(StoreFile::new(&io, &dir, opened.version));
         let files = opened.files.len();
@@ -319,7 +319,7 @@ impl Store {
             Err(NoteError::NoFile) => false,
             Err(err) => return Err(DeleteError::Io { name: name.into(), source: io::Error::other(err) }),
         };
-        let gone = core.dir.join(format!("{DELETED}{}", log.number));
+        let gone = deleted_dir(&core.dir, log.number);
         let failed = |source| DeleteError::Io { name: name.into(), source };
         core.io.rename(&core.dir.join(name), &gone).map_err(failed)?;
         core.logs.write().unwrap_or_else(PoisonError::into_inner).remove(name);
@@ -357,6 +357,11 @@ impl Store {
     fn refuse_failed(&self) -> io::Result<()> {
         self.failure().map_or(Ok(()), |failed| Err(io::Error::other(failed)))
     }
+}
+
+/// What the directory of a log in the store `dir` becomes while the log is deleted.
+pub(crate) fn deleted_dir(dir: &Path, number: u64) -> PathBuf {
+    dir.join(format!("{DELETED}{number}"))
 }
 
 /// Removes the files in a log's directory, and leaves the directory.

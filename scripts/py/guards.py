@@ -26,6 +26,7 @@ PROVE = SRC + "log/prove.rs"
 IO = SRC + "io/mod.rs"
 NUMBER = SRC + "log_number.rs"
 SCAN = SRC + "scan.rs"
+SYNC = SRC + "log/sync.rs"
 MARKS = SRC + "watermark.rs"
 
 GUARDS = [
@@ -38,10 +39,10 @@ GUARDS = [
      [(KEEPER, "if let Err(err) = outcome {", "if let Some(err) = outcome.err().filter(|_| false) {")]),
     ("checkpoint-dir",
      "a checkpoint does not sync the directory of a log with a new segment",
-     [(KEEPER, "if one.log.dir_changed.swap(false, Ordering::AcqRel)", "if false")]),
+     [(KEEPER, "= one.log.sync_names()", "= Ok::<(), io::Error>(())")]),
     ("checkpoint-dir-error",
      "a checkpoint takes no notice of a sync of a directory that fails",
-     [(KEEPER, "&& !one.log.is_deleted()", "&& false")]),
+     [(KEEPER, "= one.log.sync_names()", "= one.log.sync_names().or(Ok::<(), io::Error>(()))")]),
     ("checkpoint-head",
      "a checkpoint says that the journal is not needed up to where it is when the checkpoint ends",
      [(KEEPER, "self.epoch, capture.head, states)", "self.epoch, core.journal.head(), states)")]),
@@ -61,10 +62,10 @@ GUARDS = [
        "        if let Some(err) = done.outcome.err().filter(|_| false) {")]),
     ("range-dir",
      "a synced range is acknowledged before the directory of the log is synced",
-     [(COMMIT, "if log.dir_changed.swap(false, Ordering::AcqRel)", "if false")]),
+     [(COMMIT, "= log.sync_names()", "= Ok::<(), io::Error>(())")]),
     ("range-dir-error",
      "a synced range is acknowledged though the sync of the directory failed",
-     [(COMMIT, "&& !log.is_deleted()\n", "&& false\n")]),
+     [(COMMIT, "= log.sync_names()", "= log.sync_names().or(Ok::<(), io::Error>(()))")]),
     ("range-order",
      "entries with what follows a range are acknowledged while the range is still being synced",
      [(COMMIT, "range.is_empty() || self.busy.contains(&log.number)", "range.is_empty()")]),
@@ -106,10 +107,10 @@ GUARDS = [
        "Completion::of_duplicate(self, known.end_offset, generation, Durability::Written)")]),
     ("one-sync-at-a-time",
      "segments are synced while someone else syncs them, who alone is told of a failed write-back",
-     [(LOG, "while self.syncing.swap(true, Ordering::AcqRel) {", "while false {")]),
+     [(SYNC, "while self.syncing.swap(true, Ordering::AcqRel) {", "while false {")]),
     ("one-sync-at-a-time-range",
      "a range is synced while someone else syncs its segments, who alone is told of a failed write-back",
-     [(LOG,
+     [(SYNC,
        "if !self.syncing.swap(true, Ordering::AcqRel) {\n            return true;",
        "if !self.syncing.swap(true, Ordering::AcqRel) || true {\n            return true;")]),
     # ---- the journal ------------------------------------------------------------------------------
@@ -395,6 +396,9 @@ GUARDS = [
      [(SUSPECT,
        "segment.base < known.end.segment || (segment.base == known.end.segment && end <= known.end.bytes)",
        "let _ = (known, end); segment.base < self.progress().durable")]),
+    ("deleted-names",
+     "a failed sync of the names in a log's directory is no failure while the log is deleted",
+     [(SYNC, "if is_missing(&synced) && self.is_deleted() {", "if synced.is_err() && self.is_deleted() {\n            return Ok(());\n        }\n        if is_missing(&synced) && self.is_deleted() {")]),
     ("write-failed",
      "what a failed append left is not taken back",
      [(APPEND, "match segment.file.truncate(extent.size_bytes) {", "match Ok::<(), io::Error>(drop(extent)) {")]),

@@ -7,7 +7,6 @@ use crate::journal::{Head, Journal, files};
 use crate::log::{Log, LogState};
 use crate::offset::Offset;
 use crate::store::{JournalFacts, StoreFile};
-use crate::sync::atomic::Ordering;
 use crate::sync::thread::{Builder, JoinHandle};
 use crate::sync::{Mutex, RwLock};
 use std::collections::{BTreeMap, HashMap};
@@ -131,10 +130,7 @@ impl Keeper {
             for segment in segments.iter().rev().skip(1) {
                 segment.sync_index();
             }
-            if one.log.dir_changed.swap(false, Ordering::AcqRel)
-                && let Err(err) = core.io.sync_dir(&one.log.dir)
-                && !one.log.is_deleted()
-            {
+            if let Err(err) = one.log.sync_names() {
                 core.journal.fail(format!("syncing the directory of {}", one.log.name()), err);
             }
         }

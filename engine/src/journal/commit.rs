@@ -19,7 +19,6 @@ use std::sync::Arc;
 const NOTES_PER_ENTRY_MAX: usize = 32;
 
 pub(crate) struct Committer {
-    io: Arc<dyn Io>,
     queue: Box<dyn CommitQueue>,
     limits: Limits,
     files: Vec<Arc<dyn DirectFile>>,
@@ -67,10 +66,9 @@ enum Taken {
 }
 
 impl Committer {
-    pub(crate) fn new(io: &Arc<dyn Io>, limits: Limits, epoch: u64, next_sequence: u64) -> io::Result<Self> {
+    pub(crate) fn new(io: &dyn Io, limits: Limits, epoch: u64, next_sequence: u64) -> io::Result<Self> {
         let depth = u32::try_from(limits.writes_max + limits.syncs_max).unwrap_or(u32::MAX);
         Ok(Self {
-            io: Arc::clone(io),
             queue: io.commit_queue(depth)?,
             limits,
             files: Vec::new(),
@@ -453,11 +451,7 @@ impl Committer {
 
     fn segments_synced(&mut self, journal: &Journal, ack: Ack) {
         let log = &ack.log;
-        // A log is marked as deleted before its directory goes away: the error may be only that.
-        if log.dir_changed.swap(false, Ordering::AcqRel)
-            && let Err(err) = self.io.sync_dir(&log.dir)
-            && !log.is_deleted()
-        {
+        if let Err(err) = log.sync_names() {
             journal.fate.fail(format!("syncing the directory of {}", log.name()), err);
         }
         log.end_sync();

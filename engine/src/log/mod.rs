@@ -11,6 +11,7 @@ mod prove;
 mod read;
 mod state;
 mod suspect;
+mod sync;
 mod wait;
 
 pub use append::Appended;
@@ -29,8 +30,8 @@ use crate::offset::{LeaderEpoch, Offset};
 use crate::producers::{ActiveProducer, Producers};
 use crate::segment::{Indexer, Segment};
 use crate::store::StoreFile;
+use crate::sync::Event;
 use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::sync::{Event, Listener};
 use crate::sync::{Mutex, MutexGuard, RwLock};
 use crate::watermark::{Progress, Range, Watermarks};
 use std::fmt;
@@ -100,7 +101,7 @@ pub struct Log {
     /// Held while its segments are read for the journal, and while they are cut.
     pub(crate) reading: Mutex<()>,
     /// Set when a file was made since the directory was last synced.
-    pub(crate) dir_changed: AtomicBool,
+    dir_changed: AtomicBool,
     /// As the last checkpoint has it.
     checkpointed: Mutex<Option<Arc<LogState>>>,
     quarantine: Option<Quarantine>,
@@ -222,39 +223,6 @@ impl Log {
     #[must_use]
     pub fn failure(&self) -> Option<StoreFailed> {
         self.journal.fate.failure()
-    }
-
-    /// To be called before segments or the directory are synced, and [`Log::end_sync`] when the outcome is
-    /// known to all. The kernel tells an error of write-back once: to one of two who sync at the same time,
-    /// and the other would believe that all is well.
-    pub(crate) fn begin_sync(&self) {
-        while self.syncing.swap(true, Ordering::AcqRel) {
-            if self.journal.pump(false) {
-                continue;
-            }
-            let listener = self.sync_ended.listen();
-            if self.syncing.load(Ordering::Acquire) {
-                listener.wait();
-            }
-        }
-    }
-
-    /// As [`Log::begin_sync`], without waiting: if another syncs, the log is asked for again when that ends.
-    pub(crate) fn try_begin_sync(&self) -> bool {
-        if !self.syncing.swap(true, Ordering::AcqRel) {
-            return true;
-        }
-        self.sync_wanted.store(true, Ordering::Release);
-        // It may have ended between the two.
-        !self.syncing.swap(true, Ordering::AcqRel)
-    }
-
-    pub(crate) fn end_sync(self: &Arc<Self>) {
-        self.syncing.store(false, Ordering::Release);
-        self.sync_ended.notify(usize::MAX);
-        if self.sync_wanted.swap(false, Ordering::AcqRel) {
-            self.journal.request(self);
-        }
     }
 
     /// Waits for an append that is under way.

@@ -3,7 +3,7 @@
 
 use super::logs::{find_logs, refuse_lost};
 use super::version::{self, JournalFacts, Version};
-use super::{CLEAN_FILE, DELETED, LOCK_FILE, NUMBERS_RESERVED, StoreConfig};
+use super::{CLEAN_FILE, LOCK_FILE, NUMBERS_RESERVED, StoreConfig, deleted_dir};
 use crate::checkpoint::{self, Checkpoint};
 use crate::error::OpenError;
 use crate::io::{Io, Locked, read_file};
@@ -157,7 +157,7 @@ pub(super) fn open(dir: &Path, config: &StoreConfig, io: &Arc<dyn Io>) -> Result
     }
     files::remove_unused(io_dyn, dir, &version.journal)
         .map_err(OpenError::io("removed", dir.join(files::DIR)))?;
-    for gone in deleted.iter().map(|number| dir.join(format!("{DELETED}{number}"))) {
+    for gone in deleted.iter().map(|number| deleted_dir(dir, *number)) {
         io.remove_dir(&gone).map_err(OpenError::io("removed", &gone))?;
     }
     Ok(Opened { lock, clean, version, next_number, epoch, next_sequence, files, logs })
@@ -243,7 +243,8 @@ fn put_back(
     let is_deleted = |number: &u64| replay.logs.get(number).is_some_and(|story| story.deleted);
     for (name, _, number) in dirs.iter().filter(|(.., number)| is_deleted(number)) {
         // All of it at once, durably: a part of a log is nothing that the next start would understand.
-        let (path, gone) = (dir.join(name), dir.join(format!("{DELETED}{number}")));
+        let path = dir.join(name);
+        let gone = deleted_dir(dir, *number);
         io.rename(&path, &gone)
             .and_then(|()| io.sync_dir(dir))
             .and_then(|()| io.remove_dir(&gone))

@@ -360,3 +360,27 @@ fn the_journals_epoch_rises_and_cannot_be_guessed() {
     assert_eq!(lower.len(), 20, "random in part: {epochs:?}");
     assert!(epochs.iter().all(|epoch| epoch >> 32 == 2), "one more with each start: {epochs:?}");
 }
+
+/// The deletion of a log may itself be lost, so what is made durable of the log meanwhile must be.
+#[test]
+fn names_in_the_directory_of_a_log_that_is_being_deleted_are_durable_or_the_sync_fails() {
+    let disk = Disk::new(1);
+    let store = open(&disk);
+    let log = create(&store, "t-0");
+    let append = || _ = log.append(&mut batch(), Durability::Written).unwrap();
+    let failing = Faults { sync_dir_per_mille: 1000, ..Faults::default() };
+    append();
+    let gone = deleted_dir(dir(), log.number);
+    log.mark_deleted();
+    for name in [&log.dir, &gone] {
+        disk.set_faults(failing);
+        assert!(log.dir_changed_again().sync_names().is_err(), "{}", name.display());
+        disk.set_faults(Faults::default());
+        log.dir_changed_again().sync_names().unwrap();
+        if name == &log.dir {
+            store.core.io.rename(&log.dir, &gone).unwrap();
+        }
+    }
+    store.core.io.remove_dir(&gone).unwrap();
+    log.dir_changed_again().sync_names().unwrap();
+}
