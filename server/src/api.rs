@@ -116,7 +116,14 @@ pub(crate) const APIS: &[Api] = &[
     control!(AlterConfigs, 0..=2, AlterConfigsRequest, alter_configs),
     control!(DescribeLogDirs, 1..=4, DescribeLogDirsRequest, describe_log_dirs),
     control!(CreatePartitions, 0..=3, CreatePartitionsRequest, create_partitions),
+    control!(ElectLeaders, 0..=2, ElectLeadersRequest, elect_leaders),
     control!(IncrementalAlterConfigs, 0..=1, IncrementalAlterConfigsRequest, incremental_alter_configs),
+    control!(
+        ListPartitionReassignments,
+        0..=0,
+        ListPartitionReassignmentsRequest,
+        list_partition_reassignments
+    ),
     control!(DescribeClientQuotas, 0..=1, DescribeClientQuotasRequest, describe_client_quotas),
     control!(AlterClientQuotas, 0..=1, AlterClientQuotasRequest, alter_client_quotas),
     control!(DescribeCluster, 0..=2, DescribeClusterRequest, describe_cluster),

@@ -2,6 +2,8 @@
 //! its answer is decoded to the last byte.
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
+#[path = "versions/leaders.rs"]
+mod leaders;
 mod support;
 
 use bytes::Bytes;
@@ -79,6 +81,7 @@ fn every_advertised_version_works() {
     records(&mut client);
     configs(&mut client);
     descriptions(&mut client);
+    leaders::leaders(&mut client);
     groups(&mut client);
     client.check(
         |_| InitProducerIdRequest::default().with_transactional_id(None),

@@ -1,12 +1,14 @@
 //! DescribeCluster (60), versions 0 to 2.
 //!
-//! The cluster's id and its one broker, which is the controller, too. Omitted: authorized operations; the
-//! addresses of controllers, of which there are none of their own.
+//! The cluster's id and its one broker, which is the controller, too. What one may do with it, which is all, if
+//! that is asked for. Omitted: the addresses of controllers, of which there are none of their own.
 
 use crate::api::Context;
 use crate::wire::messages::describe_cluster_response::DescribeClusterBroker;
 use crate::wire::messages::{BrokerId, DescribeClusterRequest, DescribeClusterResponse};
 use crate::wire::{ErrorCode, NONE, text};
+
+use super::authorized_operations::{CLUSTER, told};
 
 /// What is asked for: the addresses of brokers.
 const BROKERS: i8 = 1;
@@ -26,6 +28,7 @@ pub(crate) async fn handle(context: Context, request: DescribeClusterRequest) ->
         .with_port(broker.endpoint.port.into());
     response
         .with_error_code(NONE)
+        .with_cluster_authorized_operations(told(request.include_cluster_authorized_operations, CLUSTER))
         .with_cluster_id(text(broker.catalog.cluster_id()))
         .with_controller_id(node)
         .with_brokers(vec![host])

@@ -10,18 +10,18 @@ use crate::wire::messages::{DescribeGroupsRequest, DescribeGroupsResponse, Group
 use crate::wire::{ErrorCode, NONE, text};
 use std::collections::BTreeSet;
 
+use super::authorized_operations::{GROUP, told};
+
 /// From here on a group that is not there is an error.
 const NOT_FOUND_FROM: i16 = 6;
-/// Kafka's bits: READ, DELETE and DESCRIBE. Nobody is kept from anything.
-const ALL_OPERATIONS: i32 = 1 << 3 | 1 << 6 | 1 << 8;
 
 pub(crate) async fn handle(context: Context, request: DescribeGroupsRequest) -> DescribeGroupsResponse {
     // Each once, however often it is asked for.
     let groups: BTreeSet<_> = request.groups.into_iter().map(|id| id.0).collect();
-    let operations = if request.include_authorized_operations { ALL_OPERATIONS } else { i32::MIN };
+    let asked = request.include_authorized_operations;
     let described = groups.into_iter().map(|id| {
         let described = describe(&context, GroupId(id));
-        let operations = if described.error_code == NONE { operations } else { i32::MIN };
+        let operations = told(asked && described.error_code == NONE, GROUP);
         described.with_authorized_operations(operations)
     });
     DescribeGroupsResponse::default().with_groups(described.collect())

@@ -1,7 +1,7 @@
 //! DescribeTopicPartitions (75), version 0. (KIP-966.)
 //!
 //! Topics in the order of their names, as many partitions as the client and `max.request.partition.size.limit`
-//! allow, with a cursor from which to go on. Omitted: authorized operations.
+//! allow, with a cursor from which to go on. What one may do with them, which is all: it is not asked for.
 
 use crate::api::Context;
 use crate::metadata::{Topic, topic_name_error};
@@ -13,6 +13,8 @@ use crate::wire::messages::{
 };
 use crate::wire::{ErrorCode, NONE, text};
 use std::collections::BTreeSet;
+
+use super::authorized_operations::TOPIC;
 
 pub(crate) async fn handle(
     context: Context,
@@ -94,5 +96,6 @@ fn describe(
         .with_name(Some(TopicName(text(topic.name.clone()))))
         .with_topic_id(topic.id)
         .with_is_internal(topic.internal)
+        .with_topic_authorized_operations(TOPIC)
         .with_partitions(partitions.collect())
 }

@@ -1,7 +1,8 @@
 //! Metadata (3), versions 0 to 13.
 //!
-//! All topics, or those asked for by name or (from 12 on) by id. An unknown name is created where
-//! the client and the configuration allow it. Omitted: authorized operations, racks.
+//! All topics, or those asked for by name or (from 12 on) by id, whatever name goes with it: Java's client sends an
+//! empty one. An unknown name is created where the client and the configuration allow it. What one may do with the
+//! topics and (from 8 to 10) the cluster, which is all, if that is asked for. Omitted: racks.
 
 use crate::api::Context;
 use crate::metadata::{ChangeError, NewTopic, OFFSETS_TOPIC, Topic, topic_name_error};
@@ -13,30 +14,37 @@ use crate::wire::{ErrorCode, NONE, text};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+use super::authorized_operations::{CLUSTER, TOPIC, told};
 use super::errors;
+
+/// From here on topics can be asked for by id.
+const IDS_FROM: i16 = 12;
 
 pub(crate) async fn handle(context: Context, request: MetadataRequest) -> MetadataResponse {
     let broker = &context.broker;
     let node = BrokerId(broker.config.node_id);
     // In version 0 an empty list means all, later only a null does.
     let all = |topics: &Vec<_>| context.header.version == 0 && topics.is_empty();
+    let operations = told(request.include_topic_authorized_operations, TOPIC);
+    let describe = |topic: &Topic| describe(topic, node).with_topic_authorized_operations(operations);
     let topics = match request.topics.filter(|topics| !all(topics)) {
-        None => broker.catalog.all_topics().iter().map(|topic| describe(topic, node)).collect(),
+        None => broker.catalog.all_topics().iter().map(|topic| describe(topic)).collect(),
         Some(asked) => {
             let create = context.header.version < 4 || request.allow_auto_topic_creation;
             let mut topics = Vec::new();
             // A name asked for twice is answered once, or a small request could ask for any amount.
             let mut seen = HashSet::new();
             for one in asked.into_iter().filter(|one| seen.insert((one.name.clone(), one.topic_id))) {
-                topics.push(match one.name {
+                let by_id = context.header.version >= IDS_FROM && !one.topic_id.is_nil();
+                topics.push(match one.name.filter(|_| !by_id) {
                     Some(name) => match find(&context, &name, create).await {
-                        Ok(topic) => describe(&topic, node),
+                        Ok(topic) => describe(&topic),
                         Err(code) => MetadataResponseTopic::default()
                             .with_name(Some(name))
                             .with_error_code(code.code()),
                     },
                     None => match broker.catalog.topic_by_id(one.topic_id) {
-                        Some(topic) => describe(&topic, node),
+                        Some(topic) => describe(&topic),
                         None => MetadataResponseTopic::default()
                             .with_name(None)
                             .with_topic_id(one.topic_id)
@@ -55,6 +63,7 @@ pub(crate) async fn handle(context: Context, request: MetadataRequest) -> Metada
         .with_brokers(vec![host])
         .with_cluster_id(Some(text(broker.catalog.cluster_id())))
         .with_controller_id(node)
+        .with_cluster_authorized_operations(told(request.include_cluster_authorized_operations, CLUSTER))
         .with_topics(topics)
 }
 

@@ -64,7 +64,9 @@ codes! {
     AlterConfigsResponse: [responses error_code];
     DescribeLogDirsResponse: [error_code] [results error_code];
     CreatePartitionsResponse: [results error_code];
+    ElectLeadersResponse: [error_code] [replica_election_results partition_result error_code];
     IncrementalAlterConfigsResponse: [responses error_code];
+    ListPartitionReassignmentsResponse: [error_code];
     DescribeClientQuotasResponse: [error_code];
     AlterClientQuotasResponse: [entries error_code];
     DescribeClusterResponse: [error_code];
