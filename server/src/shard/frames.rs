@@ -11,6 +11,9 @@ use tokio::time::{Instant, timeout_at};
 
 /// What a connection reads into while its requests are small.
 const SMALL_BYTES: usize = 16 * 1024;
+/// Buffers of that size that a shard keeps for the next requests. A connection has one only while there is something
+/// in it.
+const SMALL_KEPT_MAX: usize = 16;
 /// Frames from here on are received alone, without reading beyond them, into a pooled buffer.
 const LARGE_BYTES: usize = 64 * 1024;
 const LENGTH_BYTES: usize = 4;
@@ -34,16 +37,29 @@ pub(super) enum FrameError {
     Io(#[from] io::Error),
 }
 
-/// Large buffers that wait for their next use, bounded in total.
+/// Buffers that wait for their next use: large ones, bounded in total, and those for small requests.
 #[derive(Debug)]
 pub(super) struct BufferPool {
     free: RefCell<(Vec<Vec<u8>>, usize)>,
     bytes_max: usize,
+    small: RefCell<Vec<Vec<u8>>>,
 }
 
 impl BufferPool {
     pub(super) fn new(bytes_max: usize) -> Self {
-        Self { free: RefCell::default(), bytes_max }
+        Self { free: RefCell::default(), bytes_max, small: RefCell::default() }
+    }
+
+    fn take_small(&self) -> Vec<u8> {
+        self.small.borrow_mut().pop().unwrap_or_else(|| vec![0; SMALL_BYTES])
+    }
+
+    /// One that grew is not kept.
+    fn give_small(&self, buffer: Vec<u8>) {
+        let mut small = self.small.borrow_mut();
+        if buffer.len() == SMALL_BYTES && small.len() < SMALL_KEPT_MAX {
+            small.push(buffer);
+        }
     }
 
     fn take(&self) -> Vec<u8> {
@@ -90,6 +106,7 @@ pub(super) struct FrameReader<'a> {
     pool: &'a BufferPool,
     memory: &'a Arc<Semaphore>,
     limits: FrameLimits,
+    /// Empty while nothing has been received that is not handled.
     small: Vec<u8>,
     start: usize,
     end: usize,
@@ -104,7 +121,7 @@ impl<'a> FrameReader<'a> {
         memory: &'a Arc<Semaphore>,
         limits: FrameLimits,
     ) -> Self {
-        Self { stream, pool, memory, limits, small: vec![0; SMALL_BYTES], start: 0, end: 0, large: None }
+        Self { stream, pool, memory, limits, small: Vec::new(), start: 0, end: 0, large: None }
     }
 
     /// The next frame without its length; `None` when the peer has closed between two.
@@ -212,26 +229,32 @@ impl<'a> FrameReader<'a> {
                 self.small.resize(LARGE_BYTES + LENGTH_BYTES, 0);
             }
         }
-        let count = read(self.stream, &mut self.small[self.end..]).await?;
-        self.end += count;
-        Ok(count > 0)
+        loop {
+            // Who waits for a request holds no buffer for it.
+            if self.end == 0 {
+                self.pool.give_small(std::mem::take(&mut self.small));
+            }
+            self.stream.readable().await?;
+            if self.end == 0 {
+                self.small = self.pool.take_small();
+            }
+            match self.stream.try_read(&mut self.small[self.end..]) {
+                Err(err) if err.kind() == io::ErrorKind::WouldBlock => {}
+                count => {
+                    let count = count?;
+                    self.end += count;
+                    return Ok(count > 0);
+                }
+            }
+        }
     }
 }
 
 impl Drop for FrameReader<'_> {
     fn drop(&mut self) {
+        self.pool.give_small(std::mem::take(&mut self.small));
         if let Some((buffer, _)) = self.large.take() {
             self.pool.give(buffer);
-        }
-    }
-}
-
-async fn read(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
-    loop {
-        stream.readable().await?;
-        match stream.try_read(buffer) {
-            Err(err) if err.kind() == io::ErrorKind::WouldBlock => {}
-            other => return other,
         }
     }
 }
@@ -255,7 +278,7 @@ impl Progress {
     }
 }
 
-/// As [`read`], until then.
+/// Reads some, if it comes until then.
 async fn read_soon(stream: &TcpStream, buffer: &mut [u8], until: Instant) -> Result<usize, Stall> {
     loop {
         match stream.try_read(buffer) {
