@@ -52,7 +52,8 @@ def partition_of(number):
 
 def client(broker, **settings):
     """Settings that all clients have; names with _ for the dots."""
-    common = {"bootstrap.servers": broker, "reconnect.backoff.ms": 20, "reconnect.backoff.max.ms": 500}
+    # Failures that count are told by calls: librdkafka need not tell of each connection that is lost.
+    common = {"bootstrap.servers": broker, "reconnect.backoff.ms": 20, "reconnect.backoff.max.ms": 500, "log_level": 2}
     return common | {name.replace("_", "."): value for name, value in settings.items()}
 
 

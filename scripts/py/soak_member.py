@@ -41,6 +41,7 @@ def main():
             "heartbeat.interval.ms": 1000,
             "reconnect.backoff.max.ms": 500,
             "check.crcs": True,
+            "log_level": 2,
         }
     )
     consumer.subscribe([topic], on_assign=assigned)
