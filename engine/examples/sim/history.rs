@@ -167,8 +167,11 @@ impl History {
             self.config = StoreConfig { log: self.config.log, ..store_config(&mut self.random) };
             self.say(|| format!("config {:?}", self.config));
         }
+        // Where a name may not be durable yet, what the start does with it is worth a crash.
+        let in_doubt = self.logs.values().any(|model| model.presence == Presence::InDoubt);
+        let interrupted_percent = if in_doubt { 80 } else { 30 };
         for _ in 0..2 {
-            if !self.random.percent(30) {
+            if !self.random.percent(interrupted_percent) {
                 break;
             }
             let faults = self.random.percent(25);

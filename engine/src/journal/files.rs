@@ -152,16 +152,13 @@ fn fill(io: &dyn Io, path: &Path, number: usize, id: u64, bytes: u64) -> io::Res
     file.sync_data()
 }
 
-/// The files in use. Their names are durable when it returns: who made them may have crashed before they were.
+/// The files in use: those that are counted, which are counted when they and their names are durable.
 ///
 /// # Errors
 /// One of them is missing, or is not what it was made as.
 pub(crate) fn open(io: &dyn Io, store: &Path, facts: &JournalFacts) -> Result<Vec<Readable>, OpenError> {
     if facts.files == 0 {
         return Ok(Vec::new());
-    }
-    if io.is_dir(&store.join(DIR)) {
-        sync_names(io, store).map_err(OpenError::io("synced", store.join(DIR)))?;
     }
     (0..facts.files).map(|number| open_one(io, store, facts, number)).collect()
 }
@@ -204,17 +201,8 @@ fn open_one(io: &dyn Io, store: &Path, facts: &JournalFacts, number: usize) -> R
     Ok(Readable { file, bytes: len, begin: u64::from(header.begin) })
 }
 
-fn sync_names(io: &dyn Io, store: &Path) -> io::Result<()> {
-    io.sync_dir(&store.join(DIR))?;
-    io.sync_dir(store)
-}
-
 /// The files of a store of format 2, which are not counted and have no header.
 pub(crate) fn open_uncounted(io: &dyn Io, store: &Path) -> io::Result<Vec<Readable>> {
-    if !io.is_dir(&store.join(DIR)) {
-        return Ok(Vec::new());
-    }
-    sync_names(io, store)?;
     let mut found = Vec::new();
     while io.exists(&path(store, found.len())) {
         let path = path(store, found.len());

@@ -30,10 +30,6 @@ pub(super) fn find_logs(
     let known: HashMap<&str, u64> =
         checkpoint.logs.values().map(|log| (log.name.as_str(), log.number)).collect();
     let is_left = |name: &String| name.starts_with(CREATING) || name.starts_with(DELETED);
-    if names.iter().any(is_left) {
-        // A log whose new name a crash takes back must not come back in part.
-        io.sync_dir(dir).map_err(OpenError::io("synced", dir))?;
-    }
     for name in names {
         let path = dir.join(&name);
         let number = name.strip_prefix(DELETED).and_then(|number| number.parse::<u64>().ok());

@@ -68,7 +68,8 @@ pub(super) fn open(dir: &Path, config: &StoreConfig, io: &Arc<dyn Io>) -> Result
         }
     }
     if !is_new {
-        // A crash may have left names that are there and not durable: none is built upon before it is.
+        // A crash may have left names that are there and not durable: none is built upon before it is. A log whose
+        // new name was taken back would come back in part.
         io.sync_dir(dir).map_err(OpenError::io("synced", dir))?;
     }
     let marked = names.iter().any(|name| name == CLEAN_FILE);
