@@ -77,8 +77,15 @@ impl Bench {
 
     fn assert_nothing_is_left(&self) {
         for pid in self.pids() {
-            // A process that ended and was not waited for yet is gone, too.
-            let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            // A process that ended and was not waited for yet is gone, too; one that was killed may be at it.
+            let mut state = String::new();
+            for _ in 0..500 {
+                state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+                if state.is_empty() || state.contains(") Z ") {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(20));
+            }
             assert!(state.is_empty() || state.contains(") Z "), "process {pid} is left: {state}");
         }
         let data: Vec<_> = self.path("data").read_dir().unwrap().flatten().collect();
