@@ -182,7 +182,7 @@ class Kcat(Client):
         ringmain("topic", "create", topic, "--partitions", str(partitions), "--broker", self.broker)
 
     def committed(self, group):
-        (found,) = json.loads(ringmain("group", "describe", group, "--json", "--broker", self.broker))
+        (found,) = json.loads(ringmain("group", "describe", group, "--interval", "0", "--json", "--broker", self.broker))
         return {(o["topic"], o["partition"]): o["committed"] for o in found["offsets"]}
 
     def offset_for_time(self, topic, partition, time):
