@@ -88,8 +88,10 @@ pub(crate) fn row(peer: &str, client: Client, turns: Vec<Done>, notes: Vec<Strin
                 .collect(),
         })
         .collect();
-    let figures = figures(&rounds, peer);
-    Ok(Row { workload, peer: peer.to_string(), client, rounds, figures, notes })
+    let mut row = Row { workload, peer: peer.to_string(), client, rounds, figures: Vec::new(), notes };
+    row.count_records_only();
+    row.figures = figures(&row.rounds, peer);
+    Ok(row)
 }
 
 #[cfg(test)]
@@ -121,6 +123,28 @@ mod tests {
         assert_eq!(made.rounds.len(), 2);
         assert_eq!(made.rounds[1].round, 2);
         assert!(!made.figures.is_empty());
+    }
+
+    #[test]
+    fn a_byte_is_a_byte_of_a_record_on_both_sides() {
+        let mut turns = turns();
+        for turn in &mut turns {
+            // The protocol of one side puts headers around the records, that of the other does not count them.
+            let around = if turn.side == "ringmain" { 70 } else { 0 };
+            for phase in &mut turn.phases {
+                phase.kind = crate::result::run::PhaseKind::Produce;
+                (phase.records, phase.records_per_s) = (1_000_000, 1000.0);
+                phase.bytes = 1_000_000 * (1024 + around);
+                phase.mb_per_s = 1000.0 * (1024 + around) as f64 / 1e6;
+                phase.usage.broker_cpu_s = Some(1.024);
+            }
+            turn.workload.producers.record_bytes = crate::workload::Bytes(1024);
+        }
+        let made = row("kafka", Client::Same, turns, Vec::new()).unwrap();
+        for (what, value) in [("mb_per_s", 1.024), ("broker_cpu_s_per_gb", 1.0)] {
+            let figure = made.figures.iter().find(|figure| figure.what == what).unwrap();
+            assert_eq!((figure.ringmain.median, figure.peer.median), (value, value), "{what}");
+        }
     }
 
     #[test]

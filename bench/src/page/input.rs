@@ -89,6 +89,7 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Content, PageError> {
             let mut comparison: Box<Comparison> = fields(value, path)?;
             // From the turns, so that files of all versions have the figures that this one defines.
             for row in &mut comparison.rows {
+                row.count_records_only();
                 row.figures = figures_of(&row.rounds, &row.peer);
             }
             Ok(Content::Comparison(comparison))

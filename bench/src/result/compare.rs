@@ -113,6 +113,19 @@ pub(crate) struct Row {
     pub(crate) notes: Vec<String>,
 }
 
+impl Row {
+    /// Counts every phase in bytes of records. Who loads a side sees what its own protocol carries: with batch headers
+    /// or without. Sides with different clients would otherwise stand there with different gigabytes for the same records.
+    pub(crate) fn count_records_only(&mut self) {
+        let record_bytes = self.workload.producers.record_bytes.0;
+        let turns = self.rounds.iter_mut().flat_map(|round| &mut round.turns);
+        for phase in turns.flat_map(|turn| &mut turn.phases) {
+            phase.bytes = phase.records.saturating_mul(record_bytes);
+            phase.mb_per_s = phase.records_per_s * record_bytes as f64 / 1e6;
+        }
+    }
+}
+
 /// Four turns.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Round {
