@@ -1,10 +1,13 @@
 //! Receiving frames. Memory follows what has arrived, never what a length field promises.
 
+use nix::sys::socket::{MsgFlags, recv};
 use std::cell::RefCell;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
@@ -238,7 +241,7 @@ impl<'a> FrameReader<'a> {
             if self.end == 0 {
                 self.small = self.pool.take_small();
             }
-            match self.stream.try_read(&mut self.small[self.end..]) {
+            match read_now(self.stream, &mut self.small[self.end..]) {
                 Err(err) if err.kind() == io::ErrorKind::WouldBlock => {}
                 count => {
                     let count = count?;
@@ -278,10 +281,25 @@ impl Progress {
     }
 }
 
+/// Reads what has arrived. Less than there is room for is all of it (epoll(7), edge-triggered): the stream then counts as
+/// empty at once, and not only after another system call that finds nothing.
+fn read_now(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut all = None;
+    let read = stream.try_io(Interest::READABLE, || {
+        let count = recv(stream.as_raw_fd(), buffer, MsgFlags::empty())?;
+        if 0 < count && count < buffer.len() {
+            all = Some(count);
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        Ok(count)
+    });
+    all.map_or(read, Ok)
+}
+
 /// Reads some, if it comes until then.
 async fn read_soon(stream: &TcpStream, buffer: &mut [u8], until: Instant) -> Result<usize, Stall> {
     loop {
-        match stream.try_read(buffer) {
+        match read_now(stream, buffer) {
             Err(err) if err.kind() == io::ErrorKind::WouldBlock => {}
             other => return Ok(other?),
         }
