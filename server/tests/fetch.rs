@@ -10,8 +10,9 @@ use proto_kafka::messages::metadata_request::MetadataRequestTopic;
 use proto_kafka::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use proto_kafka::messages::*;
 use ringmain_engine::BatchBuilder;
-use support::Process;
+use std::io::Write;
 use support::protocol::{Client, text};
+use support::{Process, produce_body, receive, request};
 
 const FETCH_VERSION: i16 = 12;
 const OFFSET_OUT_OF_RANGE: i16 = 1;
@@ -86,6 +87,22 @@ fn a_fetch_at_the_end_is_answered_by_the_next_append() {
     produce(&mut writer, "t");
     let data = waiting.join().unwrap();
     assert_eq!((data.error_code, data.high_watermark, bytes(&data)), (0, 10, batch().len()));
+}
+
+#[test]
+fn an_answer_that_is_done_does_not_wait_with_the_one_after_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Process::start(dir.path());
+    create(&mut Client::new(&broker), "t");
+    create(&mut Client::new(&broker), "other");
+    let mut stream = broker.connect();
+    let produce = request(0, 3, 5, &produce_body("other", 0, 1, &batch()));
+    let waits = Client::frame(FETCH_VERSION, &fetch(vec![topic("t", partition(0))]));
+    // In one packet, so that both are begun before anything is answered.
+    stream.write_all(&[produce.as_slice(), &produce, &waits].concat()).unwrap();
+    for _ in 0..2 {
+        assert_eq!(receive(&mut stream).unwrap()[..4], 5_i32.to_be_bytes());
+    }
 }
 
 #[test]

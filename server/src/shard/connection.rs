@@ -3,11 +3,13 @@
 //! quota is not read from for a while, and one that does nothing for long is left.
 
 use super::frames::{BufferPool, FrameError, FrameLimits, FrameReader, Held, hold};
-use super::send::send_response;
+use super::send::Outbox;
 use crate::admin::counters::{Begun, Counters};
-use crate::api::{self, Answer, Call, Outcome};
+use crate::api::{self, Answer, Call, Outcome, Promise};
 use crate::broker::Broker;
 use crate::cold_reads::ColdReads;
+use crate::wire::Response;
+use futures_util::FutureExt;
 use std::cell::Cell;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -49,15 +51,17 @@ pub(super) async fn serve(
     let idle_max = Duration::from_millis(broker.config.connection_idle_max_ms);
     let mut answering = pin!(answer(&stream, queue, &broker.cold_reads, &control, &traffic));
     tokio::select! {
+        // What was received is begun first, so that what is done at once leaves together.
+        biased;
         ended = receive(&stream, peer, &broker, &pool, answers, (&control, &traffic)) => {
             ended?;
             // What was received whole is done, though the peer may take no answer any more.
             let _ = timeout(DRAIN_MAX, answering).await;
             Ok(())
         }
+        ended = &mut answering => ended,
         // Nothing more is received; what was is answered. The shard waits for that.
         _ = stop.wait_for(|stop| *stop) => answering.await,
-        ended = &mut answering => ended,
         () = traffic.idle(idle_max) => {
             tracing::info!(%peer, "connection closed: idle for {} ms", idle_max.as_millis());
             Ok(())
@@ -197,7 +201,8 @@ impl Pending {
     }
 }
 
-/// Sends the answers in order, until there are no more requests.
+/// Sends the answers in order, until there are no more requests. Those that are done at the same time leave together:
+/// what is gathered is sent before anything is waited for.
 async fn answer(
     stream: &TcpStream,
     mut queue: mpsc::Receiver<Queued>,
@@ -205,34 +210,94 @@ async fn answer(
     control: &Pending,
     traffic: &Traffic<'_>,
 ) -> Result<(), Closed> {
-    let mut gone = false;
-    while let Some((answer, held, begun)) = queue.recv().await {
+    let mut leaving = Leaving { out: Outbox::new(stream, cold), traffic, unsent: Vec::new(), gone: false };
+    loop {
+        let next = match queue.try_recv() {
+            Ok(next) => Some(next),
+            Err(_) => {
+                leaving.flush().await?;
+                queue.recv().await
+            }
+        };
+        let Some((answer, held, begun)) = next else { return Ok(()) };
         let response = match answer {
-            Answer::Now(response) => response,
-            Answer::Later(response) => response.await.map_err(Closed::Request)?,
+            Answer::Now(response) => Ok(response),
+            Answer::Later(response) => leaving.wait(response).await?,
             Answer::Control(response) => {
-                let response = response.await.map_err(Closed::Request)?;
+                let response = leaving.wait(response).await?;
                 control.remove();
                 response
             }
         };
         drop(held);
-        traffic.mute(response.throttle_ms);
-        if gone {
-            continue;
-        }
-        traffic.sending.set(true);
-        let sent = send_response(stream, &response, cold, || traffic.moved()).await;
-        traffic.sending.set(false);
-        traffic.waiting.set(traffic.waiting.get() - 1);
-        match sent {
-            Ok(()) => traffic.counters.answered(begun, response.size_bytes(), &response.errors),
-            Err(err) if err.kind() == std::io::ErrorKind::UnexpectedEof => return Err(Closed::Send(err)),
-            Err(err) => {
-                tracing::debug!("connection lost: {err}");
-                gone = true;
+        match response {
+            Ok(response) => leaving.put(response, begun).await?,
+            Err(reason) => {
+                leaving.flush().await?;
+                return Err(Closed::Request(reason));
             }
         }
     }
-    Ok(())
+}
+
+/// Answers that are done.
+struct Leaving<'a> {
+    out: Outbox<'a>,
+    traffic: &'a Traffic<'a>,
+    /// What is to be counted when it was sent: no more than may be in flight.
+    unsent: Vec<(Begun, u64, Vec<i16>)>,
+    /// Whether the peer takes nothing any more. What it asked for is done all the same.
+    gone: bool,
+}
+
+impl Leaving<'_> {
+    /// Waits for an answer; what was done before it does not wait with it.
+    async fn wait(&mut self, mut response: Promise) -> Result<Result<Response, String>, Closed> {
+        if let Some(response) = (&mut response).now_or_never() {
+            return Ok(response);
+        }
+        self.flush().await?;
+        Ok(response.await)
+    }
+
+    async fn put(&mut self, response: Response, begun: Begun) -> Result<(), Closed> {
+        self.traffic.mute(response.throttle_ms);
+        if self.gone {
+            return Ok(());
+        }
+        self.traffic.sending.set(true);
+        let sent = self.out.put(&response, || self.traffic.moved()).await;
+        self.traffic.sending.set(false);
+        self.traffic.waiting.set(self.traffic.waiting.get() - 1);
+        self.unsent.push((begun, response.size_bytes(), response.errors));
+        self.sent(sent)
+    }
+
+    async fn flush(&mut self) -> Result<(), Closed> {
+        if self.unsent.is_empty() || self.gone {
+            return Ok(());
+        }
+        self.traffic.sending.set(true);
+        let sent = self.out.flush(|| self.traffic.moved()).await;
+        self.traffic.sending.set(false);
+        self.sent(sent)?;
+        for (begun, bytes, errors) in std::mem::take(&mut self.unsent) {
+            if !self.gone {
+                self.traffic.counters.answered(begun, bytes, &errors);
+            }
+        }
+        Ok(())
+    }
+
+    fn sent(&mut self, sent: std::io::Result<()>) -> Result<(), Closed> {
+        match sent {
+            Ok(()) => Ok(()),
+            Err(err) if err.kind() == std::io::ErrorKind::UnexpectedEof => Err(Closed::Send(err)),
+            Err(err) => {
+                tracing::debug!("connection lost: {err}");
+                self.gone = true;
+                Ok(())
+            }
+        }
+    }
 }

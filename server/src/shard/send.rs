@@ -12,22 +12,57 @@ use tokio::net::TcpStream;
 
 /// Bytes that are looked for in the page cache, and brought there, at a time.
 const WINDOW_BYTES: u64 = 1 << 20;
+/// Answers up to this are copied together: a copy costs less than a system call for each.
+const COPIED_BYTES_MAX: u64 = 4 << 10;
+/// Bytes that are copied together before they are sent.
+const GATHERED_BYTES_MAX: u64 = 32 << 10;
 
-/// Sends an answer; `moved` is called whenever some of it left.
-pub(super) async fn send_response(
-    stream: &TcpStream,
-    response: &Response,
-    cold: &ColdReads,
-    moved: impl Fn(),
-) -> io::Result<()> {
-    let last = response.parts.len().saturating_sub(1);
-    for (at, part) in response.parts.iter().enumerate() {
-        match part {
-            Part::Bytes(bytes) => send_bytes(stream, bytes, at < last, &moved).await?,
-            Part::File(slice) => send_slice(stream, slice, cold, &moved).await?,
-        }
+/// Answers on their way to a client. Small ones that follow each other leave together, with [`flush`](Self::flush).
+pub(super) struct Outbox<'a> {
+    stream: &'a TcpStream,
+    cold: &'a ColdReads,
+    /// Empty, and without memory, while nothing waits to be sent.
+    gathered: Vec<u8>,
+}
+
+impl<'a> Outbox<'a> {
+    pub(super) fn new(stream: &'a TcpStream, cold: &'a ColdReads) -> Self {
+        Self { stream, cold, gathered: Vec::new() }
     }
-    Ok(())
+
+    /// Takes an answer, and sends what is too large to be gathered; `moved` is called whenever something left.
+    pub(super) async fn put(&mut self, response: &Response, moved: impl Fn()) -> io::Result<()> {
+        let last = response.parts.len().saturating_sub(1);
+        for (at, part) in response.parts.iter().enumerate() {
+            if self.gathered.len() as u64 + part.len() > GATHERED_BYTES_MAX {
+                self.send_gathered(true, &moved).await?;
+            }
+            match part {
+                Part::Bytes(bytes) if part.len() <= COPIED_BYTES_MAX => {
+                    self.gathered.extend_from_slice(bytes)
+                }
+                Part::Bytes(bytes) => {
+                    self.send_gathered(true, &moved).await?;
+                    send_bytes(self.stream, bytes, at < last, &moved).await?;
+                }
+                Part::File(slice) => {
+                    self.send_gathered(true, &moved).await?;
+                    send_slice(self.stream, slice, self.cold, &moved).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends what was gathered.
+    pub(super) async fn flush(&mut self, moved: impl Fn()) -> io::Result<()> {
+        self.send_gathered(false, &moved).await
+    }
+
+    async fn send_gathered(&mut self, more: bool, moved: &impl Fn()) -> io::Result<()> {
+        let gathered = std::mem::take(&mut self.gathered);
+        send_bytes(self.stream, &gathered, more, moved).await
+    }
 }
 
 async fn send_slice(

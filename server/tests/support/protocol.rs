@@ -31,7 +31,8 @@ impl Client {
         self.stream.write_all(&frame).unwrap();
     }
 
-    fn frame<R: Request>(version: i16, message: &R) -> Vec<u8> {
+    /// A request with its length, as it is sent.
+    pub(crate) fn frame<R: Request>(version: i16, message: &R) -> Vec<u8> {
         let mut frame = BytesMut::new();
         let header = RequestHeader::default()
             .with_request_api_key(R::KEY)
