@@ -155,7 +155,9 @@ fn requests_take_no_more_memory_than_allowed_and_all_are_served_in_the_end() {
         assert_eq!(produce(&mut others, 100).unwrap().0, 0, "small requests are served meanwhile");
         std::thread::sleep(Duration::from_millis(20));
     }
-    assert!(most < before + (30 << 20), "{} MiB were taken", (most - before) >> 20);
+    // Six times what is allowed: a buffer is copied while it grows, and the allocator keeps for seconds what was freed. All
+    // requests at once would be 64 MiB, and as much again while they grow.
+    assert!(most < before + (48 << 20), "{} MiB were taken", (most - before) >> 20);
     assert!(senders.into_iter().all(|sender| sender.join().unwrap()), "all were served in turn");
 }
 
