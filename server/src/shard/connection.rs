@@ -23,6 +23,8 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 /// How long requests of a peer that is gone may take to be done.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
+/// Answers that are gathered before they are sent, though more are done.
+const GATHERED_ANSWERS_MAX: usize = 64;
 /// How often a connection is looked at within the time after which it is idle.
 const IDLE_LOOKS: u32 = 4;
 
@@ -244,7 +246,7 @@ async fn answer(
 struct Leaving<'a> {
     out: Outbox<'a>,
     traffic: &'a Traffic<'a>,
-    /// What is to be counted when it was sent: no more than may be in flight.
+    /// What is to be counted when it was sent, of [`GATHERED_ANSWERS_MAX`] answers at most.
     unsent: Vec<(Begun, u64, Vec<i16>)>,
     /// Whether the peer takes nothing any more. What it asked for is done all the same.
     gone: bool,
@@ -270,7 +272,9 @@ impl Leaving<'_> {
         self.traffic.sending.set(false);
         self.traffic.waiting.set(self.traffic.waiting.get() - 1);
         self.unsent.push((begun, response.size_bytes(), response.errors));
-        self.sent(sent)
+        self.sent(sent)?;
+        // A client whose next answer is always done would otherwise never have the last ones sent and counted.
+        if self.unsent.len() >= GATHERED_ANSWERS_MAX { self.flush().await } else { Ok(()) }
     }
 
     async fn flush(&mut self) -> Result<(), Closed> {
