@@ -3,230 +3,28 @@
 //!
 //! An index is a help, never the truth: it is rebuilt from the segment whenever it disagrees.
 
-use crate::io::{Io, IoFile, Mapping, OpenMode};
+mod entry_file;
+
+use crate::io::Io;
+use crate::log::LogConfig;
 use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::sync::{Mutex, MutexGuard};
-use std::io::{self, ErrorKind};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError};
+use entry_file::EntryFile;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
 
-/// Bytes that an index file first takes; it doubles when it is full.
-const FIRST_BYTES: usize = 4096;
-
-/// A file of fixed-size entries, mapped when first used, made when first written.
-#[derive(Debug)]
-struct EntryFile<const N: usize> {
-    io: Arc<dyn Io>,
-    path: PathBuf,
+/// How large the indexes of a segment become.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct IndexLimits {
+    /// Of each file.
     bytes_max: usize,
-    /// Lookups take microseconds and fetches are few beside records, so one lock does for both.
-    state: Mutex<State>,
+    /// Of each index that grows, before it gets a file.
+    memory_entries_max: usize,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    file: Option<Arc<dyn IoFile>>,
-    map: Option<Box<dyn Mapping>>,
-    entries: usize,
-    /// CRC-32C of all entries.
-    checksum: u32,
-    file_bytes: usize,
-    /// Set when the log is deleted: a file of this name may soon be another log's.
-    retired: bool,
-}
-
-impl<const N: usize> EntryFile<N> {
-    fn open(io: &Arc<dyn Io>, path: &Path, bytes_max: usize) -> io::Result<Self> {
-        let mut state = State::default();
-        match io.open(path, OpenMode::Existing) {
-            Ok(file) => {
-                state.file_bytes = usize::try_from(file.len()?).unwrap_or(usize::MAX);
-                state.entries = state.file_bytes / N;
-            }
-            Err(err) if err.kind() == ErrorKind::NotFound => {}
-            Err(err) => return Err(err),
-        }
-        Ok(Self { io: Arc::clone(io), path: path.to_owned(), bytes_max, state: Mutex::new(state) })
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The state with the file mapped; `None` if there is no entry.
-    fn mapped(&self) -> io::Result<Option<MutexGuard<'_, State>>> {
-        let mut state = self.lock();
-        if state.entries == 0 || (state.retired && state.map.is_none()) {
-            return Ok(None);
-        }
-        if state.map.is_none() {
-            let opened = self.io.open(&self.path, OpenMode::Existing);
-            match opened.and_then(|file| file.map(state.entries * N)) {
-                Ok(map) => state.map = Some(map),
-                // It only helps: on a file system that became read-only reads go on without it.
-                Err(err) => {
-                    tracing::debug!(index = %self.path.display(), "it cannot be used: {err}");
-                    return Ok(None);
-                }
-            }
-        }
-        Ok(Some(state))
-    }
-
-    /// The last entry for which `before` holds; it holds for a prefix of the entries.
-    fn last_where(&self, before: impl Fn([u8; N]) -> bool) -> io::Result<Option<[u8; N]>> {
-        let Some(state) = self.mapped()? else { return Ok(None) };
-        let (mut low, mut high) = (0, state.entries);
-        while low < high {
-            let middle = usize::midpoint(low, high);
-            if before(state.entry(middle)) {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
-        Ok(low.checked_sub(1).map(|at| state.entry(at)))
-    }
-
-    /// Adds an entry. `false` if the index has reached its largest size.
-    fn push(&self, entry: [u8; N]) -> io::Result<bool> {
-        let mut state = self.lock();
-        let end = (state.entries + 1) * N;
-        if end > self.bytes_max {
-            return Ok(false);
-        }
-        if state.map.as_ref().is_none_or(|map| map.len() < end) {
-            let bytes = (state.file_bytes * 2).max(FIRST_BYTES).max(end).min(self.bytes_max);
-            let file = match state.file.take() {
-                Some(file) => file,
-                None => self.io.open(&self.path, OpenMode::Any)?,
-            };
-            file.preallocate(bytes as u64)?;
-            state.map = Some(file.map(bytes)?);
-            state.file = Some(file);
-            state.file_bytes = bytes;
-        }
-        let at = state.entries * N;
-        if let Some(map) = &mut state.map {
-            map.write(at, &entry);
-        }
-        state.checksum = crc32c::crc32c_append(state.checksum, &entry);
-        state.entries += 1;
-        Ok(true)
-    }
-
-    fn summary(&self) -> Summary {
-        let state = self.lock();
-        Summary { entries: state.entries, checksum: state.checksum }
-    }
-
-    /// Goes on after the first entries, if the file has these and no others were among them.
-    fn resume(&self, known: Summary) -> io::Result<bool> {
-        let mut state = self.lock();
-        if state.file_bytes < known.entries * N {
-            return Ok(false);
-        }
-        let mut content = vec![0; known.entries * N];
-        if known.entries > 0 {
-            let file = self.io.open(&self.path, OpenMode::ReadOnly)?;
-            if file.read_at(&mut content, 0)? < content.len() {
-                return Ok(false);
-            }
-        }
-        let holds = crc32c::crc32c(&content) == known.checksum;
-        if holds {
-            (state.entries, state.checksum) = (known.entries, known.checksum);
-        }
-        Ok(holds)
-    }
-
-    /// Makes the file's content durable, if there is one.
-    fn sync(&self) -> io::Result<()> {
-        let file = {
-            let state = self.lock();
-            if state.entries == 0 || state.retired {
-                return Ok(());
-            }
-            state.file.clone()
-        };
-        match file {
-            Some(file) => file.sync_data(),
-            None => self.io.open(&self.path, OpenMode::ReadOnly)?.sync_data(),
-        }
-    }
-
-    /// Whether the file holds exactly `entries`.
-    fn equals(&self, entries: &[[u8; N]]) -> bool {
-        let Ok(state) = self.mapped() else { return false };
-        match state {
-            None => entries.is_empty() && self.lock().file_bytes == 0,
-            Some(state) => {
-                state.file_bytes == entries.len() * N
-                    && state.entries == entries.len()
-                    && (0..entries.len()).all(|at| state.entry(at) == entries[at])
-            }
-        }
-    }
-
-    #[cfg(any(test, feature = "sim"))]
-    fn content(&self) -> io::Result<Vec<[u8; N]>> {
-        let Some(state) = self.mapped()? else { return Ok(Vec::new()) };
-        Ok((0..state.entries).map(|at| state.entry(at)).collect())
-    }
-
-    /// After [`EntryFile::equals`] said so.
-    fn settle(&self, entries: &[[u8; N]]) {
-        self.lock().checksum = crc32c::crc32c(entries.as_flattened());
-    }
-
-    /// Replaces the content.
-    fn rewrite(&self, entries: &[[u8; N]]) -> io::Result<()> {
-        {
-            let mut state = self.lock();
-            *state = State::default();
-            match self.io.remove(&self.path) {
-                Err(err) if err.kind() != ErrorKind::NotFound => return Err(err),
-                _ => {}
-            }
-        }
-        for entry in entries {
-            self.push(*entry)?;
-        }
-        self.trim()
-    }
-
-    /// Opens no file any more. Without a mapping a lookup finds nothing, which only costs a scan.
-    fn retire(&self) {
-        self.lock().retired = true;
-    }
-
-    /// Cuts the file to its entries and closes it; it is mapped again when read.
-    fn trim(&self) -> io::Result<()> {
-        let mut state = self.lock();
-        let bytes = state.entries * N;
-        // The mapping goes first: it must never reach beyond the file.
-        state.map = None;
-        let file = state.file.take();
-        if state.file_bytes != bytes {
-            let file = match file {
-                Some(file) => file,
-                None => self.io.open(&self.path, OpenMode::Existing)?,
-            };
-            file.truncate(bytes as u64)?;
-            state.file_bytes = bytes;
-        }
-        Ok(())
-    }
-}
-
-impl State {
-    /// Only with a map and `at < entries`; anything else reads as zeros.
-    fn entry<const N: usize>(&self, at: usize) -> [u8; N] {
-        let mut out = [0; N];
-        if let Some(map) = self.map.as_ref().filter(|map| (at + 1) * N <= map.len()) {
-            map.read(at * N, &mut out);
-        }
-        out
+impl From<&LogConfig> for IndexLimits {
+    fn from(config: &LogConfig) -> Self {
+        Self { bytes_max: config.index_bytes_max, memory_entries_max: config.index_memory_entries_max }
     }
 }
 
@@ -296,6 +94,14 @@ pub(crate) struct IndexState {
     pub(crate) times: Summary,
 }
 
+impl IndexState {
+    /// No file agrees with it.
+    pub(crate) const UNKNOWN: Self = {
+        let none = Summary { entries: 0, checksum: u32::MAX };
+        Self { offsets: none, times: none }
+    };
+}
+
 /// The two indexes of a segment.
 #[derive(Debug)]
 pub(crate) struct SegmentIndex {
@@ -306,20 +112,18 @@ pub(crate) struct SegmentIndex {
 }
 
 impl SegmentIndex {
-    pub(crate) fn open(io: &Arc<dyn Io>, stem: &Path, bytes_max: usize) -> io::Result<Self> {
+    pub(crate) fn open(io: &Arc<dyn Io>, stem: &Path, limits: IndexLimits) -> io::Result<Self> {
         Ok(Self {
-            offsets: EntryFile::open(io, &stem.with_extension("index"), bytes_max)?,
-            times: EntryFile::open(io, &stem.with_extension("timeindex"), bytes_max)?,
+            offsets: EntryFile::open(io, &stem.with_extension("index"), limits)?,
+            times: EntryFile::open(io, &stem.with_extension("timeindex"), limits)?,
             incomplete: AtomicBool::new(false),
         })
     }
 
     /// Whether one of the two has no room for a further entry.
     pub(crate) fn is_full(&self) -> bool {
-        let full = |entries: usize, bytes: usize, max: usize| (entries + 1) * bytes > max;
         // One entry of the time index is kept for sealing.
-        full(self.offsets.lock().entries, 8, self.offsets.bytes_max)
-            || full(self.times.lock().entries + 1, 12, self.times.bytes_max)
+        self.offsets.is_full(1) || self.times.is_full(2)
     }
 
     pub(crate) fn push_offset(&self, entry: OffsetEntry) -> io::Result<bool> {
@@ -355,7 +159,7 @@ impl SegmentIndex {
         Ok(found.map_or(0, |entry| TimeEntry::decode(entry).relative_offset))
     }
 
-    /// Makes both files hold exactly `entries`. Says whether one of them had to be written.
+    /// Makes both hold exactly `entries`, and their files no more. Says whether one of them had to be changed.
     pub(crate) fn repair(&self, entries: &IndexEntries) -> io::Result<bool> {
         let offsets: Vec<_> = entries.offsets.iter().map(|entry| entry.encode()).collect();
         let times: Vec<_> = entries.times.iter().map(|entry| entry.encode()).collect();
@@ -376,13 +180,15 @@ impl SegmentIndex {
         Ok(repaired)
     }
 
-    /// For a checkpoint. An incomplete index has a state that no file agrees with.
+    /// For a checkpoint. An index that is incomplete, or not in its file yet, is not vouched for.
     pub(crate) fn state(&self) -> IndexState {
         if self.incomplete.load(Ordering::Relaxed) {
-            let none = Summary { entries: 0, checksum: u32::MAX };
-            return IndexState { offsets: none, times: none };
+            return IndexState::UNKNOWN;
         }
-        IndexState { offsets: self.offsets.summary(), times: self.times.summary() }
+        match (self.offsets.summary(), self.times.summary()) {
+            (Some(offsets), Some(times)) => IndexState { offsets, times },
+            _ => IndexState::UNKNOWN,
+        }
     }
 
     /// Goes on after what a checkpoint knew of, if that is there unchanged. Else nothing is changed, and
@@ -400,8 +206,8 @@ impl SegmentIndex {
         let offsets: Vec<_> = entries.offsets.iter().map(|entry| entry.encode()).collect();
         let times: Vec<_> = entries.times.iter().map(|entry| entry.encode()).collect();
         // A full index takes no more.
-        let offsets = &offsets[..offsets.len().min(self.offsets.bytes_max / 8)];
-        let times = &times[..times.len().min(self.times.bytes_max / 12)];
+        let offsets = &offsets[..offsets.len().min(self.offsets.entries_max())];
+        let times = &times[..times.len().min(self.times.entries_max())];
         let agree = self.offsets.content()? == offsets && self.times.content()? == times;
         if !agree {
             let found = (self.offsets.content()?, self.times.content()?);
@@ -432,8 +238,15 @@ impl SegmentIndex {
         self.times.retire();
     }
 
-    pub(crate) fn trim(&self) -> io::Result<()> {
-        self.offsets.trim()?;
-        self.times.trim()
+    /// Cuts the files to their entries; what is in memory stays there.
+    pub(crate) fn cut(&self) -> io::Result<()> {
+        self.offsets.cut()?;
+        self.times.cut()
+    }
+
+    /// Nothing follows for now: puts all entries into files of exactly these.
+    pub(crate) fn close(&self) -> io::Result<()> {
+        self.offsets.close()?;
+        self.times.close()
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::batch::BatchHeader;
 use crate::error::ReadError;
-use crate::index::{IndexEntries, OffsetEntry, SegmentIndex, TimeEntry};
+use crate::index::{IndexEntries, IndexLimits, OffsetEntry, SegmentIndex, TimeEntry};
 use crate::io::{Io, IoFile, OpenMode};
 use crate::offset::Offset;
 use crate::scan::{Reads, Scanner};
@@ -145,7 +145,7 @@ impl Segment {
         io: &Arc<dyn Io>,
         dir: &Path,
         base: Offset,
-        index_bytes_max: usize,
+        limits: IndexLimits,
     ) -> io::Result<Self> {
         let stem = stem(dir, base);
         let path = stem.with_extension("log");
@@ -154,7 +154,7 @@ impl Segment {
         if file.len()? > 0 {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is a segment of this offset"));
         }
-        let index = SegmentIndex::open(io, &stem, index_bytes_max)?;
+        let index = SegmentIndex::open(io, &stem, limits)?;
         let segment = Self::with(base, path, file, index, Extent::empty(base));
         // Indexes that an earlier segment of this name left behind are none of this one's.
         segment.index.repair(&IndexEntries::default())?;

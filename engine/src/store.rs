@@ -343,7 +343,7 @@ impl Store {
         self.refuse_failed()?;
         for log in &logs {
             for segment in log.segment_list().iter() {
-                segment.index.trim()?;
+                segment.index.close()?;
                 segment.sync_index();
             }
         }

@@ -51,6 +51,7 @@ fn what_the_kernel_dropped_is_refused_and_the_rest_is_read() {
     // A slice of before the failure is neither sent nor read as it is.
     let (ours, _theirs) = UnixStream::pair().unwrap();
     assert!(before.send_to(&ours, 0).unwrap_err().to_string().contains("refuses writes"));
+    assert!(before.copy_cached(&mut Vec::new()).unwrap_err().to_string().contains("refuses writes"));
     assert!(matches!(before.read(), Err(ReadError::Lost { .. })));
     drop((store, log, before, proven));
     disk.set_faults(Faults::default());

@@ -4,7 +4,9 @@
 
 mod support;
 
-use ringmain_engine::{Durability, IoMode, LeaderEpoch, LogConfig, Offset, OpenError, Store, StoreConfig};
+use ringmain_engine::{
+    Durability, IoMode, LeaderEpoch, LogConfig, Offset, OpenError, ReadBound, Store, StoreConfig,
+};
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -191,6 +193,68 @@ fn missing_and_damaged_indexes_are_rebuilt_as_they_were() {
         for (path, bytes) in &original {
             assert_eq!(&fs::read(path).unwrap(), bytes, "{}", path.display());
         }
+    }
+}
+
+#[test]
+fn few_entries_of_an_index_have_no_file_until_there_are_more_or_the_store_is_closed() {
+    let log = LogConfig { segment_bytes: 1 << 20, index_memory_entries_max: 8, ..small() };
+    for mode in modes() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = StoreConfig { io_mode: Some(mode), log, ..StoreConfig::default() };
+        let open = || Store::open(dir.path(), config.clone()).unwrap();
+        let named = || ["index", "timeindex"].map(|ending| files(dir.path(), ending).len());
+        // Of both files; the first batch has none.
+        let entries = || ringmain_engine::inspect::check_log(&dir.path().join("t-0"), |_| {}).unwrap();
+        let fill = |store: &Store, tags: std::ops::Range<i64>| {
+            let log = store.log("t-0").unwrap();
+            tags.for_each(|tag| _ = append(&log, batch(tag, 6, tag * 10), Durability::Durable));
+            log
+        };
+        let look = |store: &Store, batches: i64| {
+            let log = store.log("t-0").unwrap();
+            assert_eq!(values(&log), expected(0..batches, 6));
+            for tag in 0..batches {
+                let slice = log.read(Offset(tag * 6 + 3), 1, true, ReadBound::Visible).unwrap().unwrap();
+                let header = ringmain_engine::BatchHeader::parse(&slice.read().unwrap()).unwrap();
+                assert_eq!(header.base_offset, Offset(tag * 6));
+                let (found, _) = log.find_timestamp(tag * 10 + 5).unwrap().unwrap();
+                assert_eq!(found.base_offset, Offset(tag * 6));
+            }
+        };
+        let store = open();
+        store.create_log("t-0", id(1), log).unwrap();
+        fill(&store, 0..6);
+        drop(store);
+        let store = open(); // which makes a checkpoint
+        fill(&store, 6..8);
+        look(&store, 8);
+        assert_eq!(named(), [0, 0]);
+        drop(store);
+        // After a crash they are built again, before and after what the checkpoint knows.
+        let store = open();
+        look(&store, 8);
+        assert_eq!(named(), [0, 0]);
+        store.close().unwrap();
+        look(&store, 8);
+        assert_eq!((named(), entries().index_entries), ([1, 1], 14));
+        drop(store);
+        // What a crash left in a file, though memory has other entries, counts for nothing.
+        let store = open();
+        look(&store, 8);
+        let path = files(dir.path(), "index").remove(0);
+        fs::write(&path, [7; 800]).unwrap();
+        fill(&store, 8..9);
+        look(&store, 9);
+        fill(&store, 9..30);
+        look(&store, 30);
+        assert_eq!(fs::metadata(&path).unwrap().len(), 4096);
+        assert_eq!((entries().problems, entries().index_entries), (vec![], 58));
+        drop(store);
+        let store = open();
+        look(&store, 30);
+        store.close().unwrap();
+        assert_eq!((entries().problems, entries().index_entries), (vec![], 58));
     }
 }
 

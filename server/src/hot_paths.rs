@@ -124,7 +124,9 @@ impl Served {
     /// Finds what can be answered now.
     #[must_use]
     pub fn plan(&self, fetch: &Fetch) -> Plan {
-        Plan(fetch::plan(&self.catalog, fetch.wanted.iter(), fetch.bytes_max, true))
+        let mut plan = fetch::Plan::default();
+        plan.add(&self.catalog, fetch.wanted.iter(), (fetch.bytes_max, true));
+        Plan(plan)
     }
 }
 

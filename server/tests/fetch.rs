@@ -4,6 +4,7 @@
 mod support;
 
 use bytes::Bytes;
+use proto_kafka::messages::create_topics_request::CreatableTopic;
 use proto_kafka::messages::fetch_request::{FetchPartition, FetchTopic, ForgottenTopic};
 use proto_kafka::messages::fetch_response::PartitionData;
 use proto_kafka::messages::metadata_request::MetadataRequestTopic;
@@ -157,6 +158,48 @@ fn limits_cut_at_whole_batches_and_never_starve_the_first() {
     // In mid-batch the whole batch comes.
     let data = only(client.ask(FETCH_VERSION, &fetch(vec![topic("a", partition(23))])));
     assert_eq!(bytes(&data), one * 3);
+}
+
+#[test]
+fn one_answer_has_little_and_much_of_many_partitions_in_their_order() {
+    const PARTITIONS: i32 = 600;
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Process::start(dir.path());
+    let mut client = Client::new(&broker);
+    let made = CreatableTopic::default()
+        .with_name(TopicName(text("many")))
+        .with_num_partitions(PARTITIONS)
+        .with_replication_factor(1);
+    let request = CreateTopicsRequest::default().with_topics(vec![made]).with_timeout_ms(10_000);
+    assert_eq!(client.ask(7, &request).topics[0].error_code, 0);
+    let value = |index: i32| vec![index as u8; if index % 7 == 3 { 6000 } else { index as usize % 50 + 1 }];
+    let records = |index: i32| {
+        let mut builder = BatchBuilder::new();
+        builder.push(1000, None, Some(&value(index)));
+        Bytes::from(builder.finish().unwrap())
+    };
+    let data = |index| PartitionProduceData::default().with_index(index).with_records(Some(records(index)));
+    // The last has nothing.
+    let all = (0..PARTITIONS - 1).map(data).collect();
+    let topic = TopicProduceData::default().with_name(TopicName(text("many"))).with_partition_data(all);
+    let request = ProduceRequest::default().with_acks(1).with_timeout_ms(1000).with_topic_data(vec![topic]);
+    client.ask(9, &request);
+    let asked = (0..PARTITIONS).map(|index| partition(0).with_partition(index)).collect();
+    let topic = FetchTopic::default().with_topic(TopicName(text("many"))).with_partitions(asked);
+    let answer = client.ask(FETCH_VERSION, &fetch(vec![topic]));
+    let told = &answer.responses[0].partitions;
+    assert_eq!(told.len(), 600);
+    for (index, data) in (0..).zip(told) {
+        assert_eq!((data.partition_index, data.error_code), (index, 0));
+        let bytes = data.records.clone().unwrap_or_default();
+        if index == PARTITIONS - 1 {
+            assert!(bytes.is_empty());
+            continue;
+        }
+        let mut found = ringmain_engine::records(&bytes).unwrap();
+        assert_eq!(found.next().unwrap().unwrap().value, Some(&value(index)[..]));
+        assert!(found.next().is_none());
+    }
 }
 
 #[test]

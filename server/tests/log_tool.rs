@@ -11,7 +11,12 @@ use support::ringmain;
 
 /// Appends, each durably, until the journal is used.
 fn store(dir: &Path) -> Store {
-    let config = LogConfig { segment_bytes: 2000, index_interval_bytes: 100, ..LogConfig::default() };
+    let config = LogConfig {
+        segment_bytes: 2000,
+        index_interval_bytes: 100,
+        index_memory_entries_max: 4,
+        ..LogConfig::default()
+    };
     let store = Store::open(
         dir,
         StoreConfig {

@@ -10,7 +10,7 @@ use crate::compare::default_cache;
 
 pub(super) const COMPARE_HELP: &str = "\
 Example:
-  cargo build --release
+  cargo build --release --workspace
   sudo target/release/ringmain-bench compare --short --out compare.json
   target/release/ringmain-bench compare --short --peers kafka,nats --workloads end-to-end --out compare.json
   target/release/ringmain-bench compare --other before=/tmp/old/ringmain --out compare.json

@@ -55,6 +55,7 @@ pub(crate) fn store_config(random: &mut Random) -> StoreConfig {
     let log = LogConfig {
         segment_bytes: random.within(1024..=4096),
         index_interval_bytes: random.below(3) * 100,
+        index_memory_entries_max: random.pick(&[0, 2, 64]).copied().unwrap_or(0),
         index_bytes_max: if random.percent(20) { 64 } else { 4096 },
         ..LogConfig::default()
     };

@@ -355,8 +355,12 @@ impl Committer {
         if range.is_empty() || self.busy.contains(&log.number) {
             return Taken::Nothing; // under way, or durable
         }
-        let pieces = log.pieces(&range);
-        let bytes: u64 = pieces.iter().map(|piece| piece.len + SECTION_HEADER_BYTES as u64).sum();
+        // A copy is of one segment. That is not even looked at: its owner, on another processor, has it at hand and
+        // would have to fetch it back.
+        let copy = self.copies.get(log.number, &range);
+        let pieces = if copy.is_some() { Vec::new() } else { log.pieces(&range) };
+        let lengths = pieces.iter().map(|piece| piece.len).chain(copy.map(|copy| copy.len() as u64));
+        let bytes: u64 = lengths.map(|len| len + SECTION_HEADER_BYTES as u64).sum();
         let most = self.space.entry_bytes_max().min(self.block_bytes() as u64);
         if self.files.is_empty()
             || bytes > self.limits.range_bytes_max
@@ -371,15 +375,18 @@ impl Committer {
         if draft.len as u64 + bytes > draft.limit as u64 {
             return Taken::NoRoom;
         }
+        let section = |position, len, offset, end, segment| Section {
+            position,
+            payload_bytes: u32::try_from(len).unwrap_or(u32::MAX),
+            ..Section::note(Kind::Data, log.number, offset, end, segment)
+        };
+        if let Some(copy) = copy {
+            let (from, to) = (range.from, range.to);
+            draft.copied(&section(from.bytes, copy.len() as u64, from.offset, to.offset, from.segment), copy);
+        }
         for piece in &pieces {
-            let section = Section {
-                position: piece.position,
-                payload_bytes: u32::try_from(piece.len).unwrap_or(u32::MAX),
-                ..Section::note(Kind::Data, log.number, piece.offset, piece.end, piece.segment.base)
-            };
-            if let Some(copy) = self.copies.get(log.number, &range) {
-                draft.copied(&section, copy);
-            } else if let Err(err) = draft.data(&section, &*piece.segment.file) {
+            let section = section(piece.position, piece.len, piece.offset, piece.end, piece.segment.base);
+            if let Err(err) = draft.data(&section, &*piece.segment.file) {
                 journal.fate.fail(format!("reading {}", piece.segment.path.display()), err);
                 return Taken::Failed;
             }

@@ -159,7 +159,7 @@ impl Log {
         active: Option<&Arc<Segment>>,
     ) -> Result<Arc<Segment>, AppendError> {
         let base = appender.next_offset;
-        let created = Segment::create(&self.io, &self.dir, base, config.index_bytes_max);
+        let created = Segment::create(&self.io, &self.dir, base, config.into());
         let segment = Arc::new(created.map_err(|err| {
             // Nothing was written yet, so nothing is lost: a later append may succeed.
             if is_full(&err) { AppendError::DiskFull } else { AppendError::Segment(err) }
@@ -170,7 +170,7 @@ impl Log {
         // with its largest timestamp.
         if let Some(active) = active {
             let pushed = appender.indexer.time().map_or(Ok(true), |entry| active.index.push_time(entry));
-            if let Err(err) = pushed.and_then(|_| active.index.trim()) {
+            if let Err(err) = pushed.and_then(|_| active.index.close()) {
                 tracing::warn!(segment = %active.path.display(), "its index was not closed: {err}");
             }
         }

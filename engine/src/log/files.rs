@@ -2,7 +2,7 @@
 
 use super::{LogConfig, LogState, SegmentState};
 use crate::batch::{BatchError, BatchHeader, HEADER_BYTES};
-use crate::index::{IndexEntries, SegmentIndex};
+use crate::index::{IndexEntries, IndexState, SegmentIndex};
 use crate::io::{Io, IoFile, OpenMode};
 use crate::offset::Offset;
 use crate::scan::{Damage, Scanner};
@@ -46,7 +46,7 @@ pub(super) fn adopt_segment(
     if let Some(reason) = foreign(&*file, known)? {
         return Ok(Adopted::Foreign(reason));
     }
-    let index = SegmentIndex::open(io, &stem, config.index_bytes_max)?;
+    let index = SegmentIndex::open(io, &stem, config.into())?;
     let holds = index.resume(known.index)?;
     if !holds {
         let mut indexer = Indexer::new(known.base, config.index_interval_bytes);
@@ -62,10 +62,16 @@ pub(super) fn adopt_segment(
             entries.times.extend(indexer.time());
         }
         index.repair(&entries)?;
-        tracing::info!(segment = %path.display(), "its indexes were rebuilt");
+        if known.index != IndexState::UNKNOWN {
+            tracing::info!(segment = %path.display(), "its indexes were rebuilt");
+        }
     }
     // What a crash left after the last entry that is known is no entry.
-    index.trim()?;
+    if sealed {
+        index.close()?
+    } else {
+        index.cut()?
+    }
     let SegmentState { end, bytes, max_timestamp, first_crc, .. } = *known;
     let extent = Extent { size_bytes: bytes, end, max_timestamp, first_crc };
     let segment = Segment::with(known.base, path, file, index, extent);

@@ -60,6 +60,9 @@ pub struct LogConfig {
     pub index_interval_bytes: u64,
     /// `segment.index.bytes`: the largest size of an index file.
     pub index_bytes_max: usize,
+    /// Entries of each index of the segment that grows that are in memory alone, before it gets a file. After a crash
+    /// what has no file is built again from the batches.
+    pub index_memory_entries_max: usize,
     /// `max.message.bytes`: the largest batch, its header included.
     pub batch_bytes_max: usize,
     /// How many idempotent producers a log remembers.
@@ -72,6 +75,7 @@ impl Default for LogConfig {
             segment_bytes: 1 << 30,
             index_interval_bytes: 4096,
             index_bytes_max: 10 << 20,
+            index_memory_entries_max: 64,
             batch_bytes_max: (1 << 20) + 12,
             producers_max: 10_000,
         }

@@ -257,7 +257,7 @@ impl LogFiles {
                 entry
                     .map_or(Ok(true), |entry| before.index.push_time(entry))
                     .map_err(OpenError::io("indexed", &path))?;
-                before.index.trim().map_err(OpenError::io("indexed", &path))?;
+                before.index.close().map_err(OpenError::io("indexed", &path))?;
             }
             match self.open_segment(io, *base, config, known, from, last).map_err(read)? {
                 None => {}
@@ -352,7 +352,7 @@ impl LogFiles {
                 segment
             }
             None => {
-                let index = SegmentIndex::open(io, &stem, config.index_bytes_max)?;
+                let index = SegmentIndex::open(io, &stem, config.into())?;
                 if index.repair(&scanned.entries)? {
                     tracing::debug!(segment = %path.display(), "its indexes were rebuilt");
                 }

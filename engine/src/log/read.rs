@@ -94,6 +94,30 @@ impl Slice {
         self.held.is_some() || self.segment.file.is_cached(self.position + done, len)
     }
 
+    /// Copies all of it behind what is in `out`, if that needs no waiting for the medium. To send a few hundred bytes from many
+    /// logs this costs a fraction of as many calls of [`Slice::send_to`].
+    ///
+    /// # Errors
+    /// `WouldBlock` where some of it is not in the page cache; all else as [`Slice::send_to`]. `out` is as before then.
+    pub fn copy_cached(&self, out: &mut Vec<u8>) -> io::Result<()> {
+        if let Some(held) = &self.held {
+            out.extend_from_slice(held);
+            return Ok(());
+        }
+        if let Some(failed) = self.journal.fate.failure().filter(|_| !self.checked) {
+            return Err(io::Error::other(failed));
+        }
+        let (before, len) = (out.len(), usize::try_from(self.len).map_err(|_| io::ErrorKind::InvalidInput)?);
+        out.resize(before + len, 0);
+        let outcome = match self.segment.file.read_cached_at(&mut out[before..], self.position) {
+            Ok(read) if read == len => return Ok(()),
+            Ok(_) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Err(err) => Err(err),
+        };
+        out.truncate(before);
+        outcome
+    }
+
     /// Reads up to `bytes_max` bytes after the first `done` into the page cache, and has the kernel begin with
     /// as many after them. Blocks while the medium reads.
     ///
@@ -202,7 +226,8 @@ impl Log {
         if offset < progress.start || offset > progress.written {
             return Err(ReadError::OutOfRange { offset, start: progress.start, end });
         }
-        if offset >= end {
+        let none_fits = size == (0, false);
+        if offset >= end || none_fits {
             return Ok(None);
         }
         let segments = self.segment_list();

@@ -77,6 +77,8 @@ impl Log {
                 && known.cut_sequence == appender.cut_sequence
                 && known.leader_epoch == appender.leader_epoch
                 && known.segments.len() == segments.len()
+                // Indexes get files when a store is closed.
+                && known.segments.last().map(|last| last.index) == segments.last().map(|last| last.index.state())
         }) {
             return (known, false, generation);
         }

@@ -75,6 +75,9 @@ fn sendfile_gives_the_same_bytes_as_reading(backend: &Backend) {
         append(&log, batch(tag, 10, 0), Durability::Written);
     }
     let slice = log.read(Offset(50), 1 << 20, true, ReadBound::Visible).unwrap().unwrap();
+    let mut copied = b"before".to_vec();
+    slice.copy_cached(&mut copied).unwrap();
+    assert_eq!(copied, [b"before", &slice.read().unwrap()[..]].concat());
     let (ours, mut theirs) = UnixStream::pair().unwrap();
     if backend.real_dir().is_none() {
         let refused = slice.send_to(&ours, 0).unwrap_err();
@@ -103,11 +106,14 @@ fn what_is_not_in_the_page_cache_is_told_and_brought_there(backend: &Backend) {
     assert!(slice.is_cached(0, u64::MAX), "it was just written");
     // A simulated disk has no cache before it.
     let Some(dir) = backend.real_dir() else { return };
-    for entry in std::fs::read_dir(dir.join("t-0")).unwrap() {
-        let file = std::fs::File::open(entry.unwrap().path()).unwrap();
-        file.sync_all().unwrap();
-        posix_fadvise(&file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED).unwrap();
-    }
+    let evict = || {
+        for entry in std::fs::read_dir(dir.join("t-0")).unwrap() {
+            let file = std::fs::File::open(entry.unwrap().path()).unwrap();
+            file.sync_all().unwrap();
+            posix_fadvise(&file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED).unwrap();
+        }
+    };
+    evict();
     assert!(!slice.is_cached(0, u64::MAX), "the file system of {} keeps all in memory", dir.display());
     assert!(!slice.is_cached(100_000, 1), "nor any part");
     assert!(read().unwrap_err().is_cold());
@@ -117,6 +123,15 @@ fn what_is_not_in_the_page_cache_is_told_and_brought_there(backend: &Backend) {
     slice.warm(slice.len() / 2, u64::MAX).unwrap();
     assert!(slice.is_cached(0, u64::MAX));
     assert_eq!(slice.read().unwrap().len() as u64, slice.len());
+    // The kernel begins to read what it does not wait for, and now and then has it at once.
+    let waited = (0..50).find_map(|_| {
+        evict();
+        let mut copied = vec![1];
+        let outcome = slice.copy_cached(&mut copied);
+        assert_eq!(copied.len() as u64, if outcome.is_ok() { 1 + slice.len() } else { 1 });
+        outcome.err()
+    });
+    assert_eq!(waited.unwrap().kind(), ErrorKind::WouldBlock);
 }
 
 fn a_slice_outlives_what_becomes_of_the_log(backend: &Backend) {

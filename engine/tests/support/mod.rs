@@ -26,7 +26,12 @@ pub(crate) fn open(dir: &Path, mode: IoMode) -> Store {
 
 /// Small segments and a dense index, so that a few batches exercise both.
 pub(crate) fn small() -> LogConfig {
-    LogConfig { segment_bytes: 2000, index_interval_bytes: 100, ..LogConfig::default() }
+    LogConfig {
+        segment_bytes: 2000,
+        index_interval_bytes: 100,
+        index_memory_entries_max: 4,
+        ..LogConfig::default()
+    }
 }
 
 /// As `open`, with every log of the `small` configuration.

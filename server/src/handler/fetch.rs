@@ -21,10 +21,13 @@ use ringmain_engine::{LeaderEpoch, Log, Offset, ReadBound};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::task::yield_now;
 use tokio::time::{Instant, timeout_at};
 
 /// The version from which topics are told by id.
 const TOPIC_IDS_FROM: i16 = 13;
+/// Partitions that are planned before other connections have their turn.
+const PLANNED_AT_ONCE_MAX: usize = 256;
 /// Plans that wait for nothing, before one that does: what was warmed may leave the page cache before it is used,
 /// and a fetch must end.
 const COLD_TRIES: u32 = 4;
@@ -59,7 +62,16 @@ pub(crate) fn begin(broker: &Arc<Broker>, _: SocketAddr, request: Request<'_>) -
         let mut tries = 0;
         loop {
             let began = broker.began();
-            let mut plan = plan(&broker.catalog, work.wanted(), bytes_max, tries < COLD_TRIES);
+            let mut plan = Plan::default();
+            {
+                let mut wanted = work.wanted();
+                let limits = (bytes_max, tries < COLD_TRIES);
+                let mut planned =
+                    || plan.add(&broker.catalog, wanted.by_ref().take(PLANNED_AT_ONCE_MAX), limits);
+                while planned() == PLANNED_AT_ONCE_MAX {
+                    yield_now().await;
+                }
+            }
             if !plan.cold.is_empty() {
                 tries += 1;
                 let cold = std::mem::take(&mut plan.cold);
@@ -127,45 +139,47 @@ impl Cold {
     }
 }
 
-/// What can be answered now, of at most `bytes_max` if not a single batch has more. With `cached_only` nothing is
-/// waited for: see [`Plan::cold`].
-pub(crate) fn plan<'a>(
-    catalog: &Catalog,
-    wanted: impl Iterator<Item = &'a Wanted>,
-    bytes_max: u64,
-    cached_only: bool,
-) -> Plan {
-    let mut plan = Plan::default();
-    // Partitions of one topic follow one another, nearly always.
-    let mut last: Option<(&TopicKey, Option<Arc<Topic>>)> = None;
-    for one in wanted {
-        let known = last.take().filter(|(key, _)| **key == one.topic);
-        let (key, topic) = known.unwrap_or_else(|| {
-            let topic = match &one.topic {
-                TopicKey::Id(id) => catalog.topic_by_id(*id),
-                TopicKey::Name(name) => catalog.topic(name),
+impl Plan {
+    /// Adds what can be answered now of `wanted`, so that all is at most `bytes_max` if not a single batch has more. With
+    /// `cached_only` nothing is waited for: see [`Plan::cold`]. Returns how many were wanted.
+    pub(crate) fn add<'a>(
+        &mut self,
+        catalog: &Catalog,
+        wanted: impl Iterator<Item = &'a Wanted>,
+        (bytes_max, cached_only): (u64, bool),
+    ) -> usize {
+        // Partitions of one topic follow one another, nearly always.
+        let mut last: Option<(&TopicKey, Option<Arc<Topic>>)> = None;
+        let before = self.results.len();
+        for one in wanted {
+            let known = last.take().filter(|(key, _)| **key == one.topic);
+            let (key, topic) = known.unwrap_or_else(|| {
+                let topic = match &one.topic {
+                    TopicKey::Id(id) => catalog.topic_by_id(*id),
+                    TopicKey::Name(name) => catalog.topic(name),
+                };
+                (&one.topic, topic)
+            });
+            let left = bytes_max.saturating_sub(self.bytes);
+            let result = match (&topic, &one.topic) {
+                (Some(topic), _) => read_one(topic, one, left, cached_only, self),
+                (None, TopicKey::Id(_)) => failed(one.partition, ErrorCode::UnknownTopicId),
+                (None, TopicKey::Name(_)) => failed(one.partition, ErrorCode::UnknownTopicOrPartition),
             };
-            (&one.topic, topic)
-        });
-        let left = bytes_max.saturating_sub(plan.bytes);
-        let result = match (&topic, &one.topic) {
-            (Some(topic), _) => read_one(topic, one, left, cached_only, &mut plan),
-            (None, TopicKey::Id(_)) => failed(one.partition, ErrorCode::UnknownTopicId),
-            (None, TopicKey::Name(_)) => failed(one.partition, ErrorCode::UnknownTopicOrPartition),
-        };
-        let bytes = result.records.as_ref().map_or(0, ringmain_engine::Slice::len);
-        if let (Some(topic), 1..) = (&topic, bytes) {
-            match plan.sent.last_mut() {
-                Some((last, sum)) if Arc::ptr_eq(last, &topic.traffic) => *sum += bytes,
-                _ => plan.sent.push((Arc::clone(&topic.traffic), bytes)),
+            let bytes = result.records.as_ref().map_or(0, ringmain_engine::Slice::len);
+            if let (Some(topic), 1..) = (&topic, bytes) {
+                match self.sent.last_mut() {
+                    Some((last, sum)) if Arc::ptr_eq(last, &topic.traffic) => *sum += bytes,
+                    _ => self.sent.push((Arc::clone(&topic.traffic), bytes)),
+                }
             }
+            self.urgent |= result.error_code != NONE || result.diverging.is_some();
+            self.bytes += bytes;
+            self.results.push(result);
+            last = Some((key, topic));
         }
-        plan.urgent |= result.error_code != NONE || result.diverging.is_some();
-        plan.bytes += bytes;
-        plan.results.push(result);
-        last = Some((key, topic));
+        self.results.len() - before
     }
-    plan
 }
 
 fn failed(index: i32, code: ErrorCode) -> FetchResult {

@@ -48,7 +48,7 @@ impl Ringmain {
             if !cfg!(debug_assertions) {
                 command.arg("--release");
             }
-            shop.run("ringmain", &mut command)?;
+            shop.build("ringmain", &mut command)?;
         }
         if beside.is_file() {
             Ok(beside)

@@ -105,7 +105,7 @@ fn print_segments(out: &mut impl Write, args: &DumpArgs) -> Result<usize, LogErr
 }
 
 fn print_offset_index(out: &mut impl Write, args: &DumpArgs) -> Result<usize, LogError> {
-    for entry in offset_index(&args.path).map_err(LogError::read(&args.path))? {
+    for entry in offset_index(&args.path).map_err(LogError::index(&args.path))? {
         if args.json {
             let line = json!({"at": entry.at, "offset": entry.offset.0, "position": entry.position});
             writeln!(out, "{line}")?;
@@ -117,7 +117,7 @@ fn print_offset_index(out: &mut impl Write, args: &DumpArgs) -> Result<usize, Lo
 }
 
 fn print_time_index(out: &mut impl Write, args: &DumpArgs) -> Result<usize, LogError> {
-    for entry in time_index(&args.path).map_err(LogError::read(&args.path))? {
+    for entry in time_index(&args.path).map_err(LogError::index(&args.path))? {
         if args.json {
             let line = json!({"at": entry.at, "timestamp_ms": entry.timestamp_ms, "offset": entry.offset.0});
             writeln!(out, "{line}")?;

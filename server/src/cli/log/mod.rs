@@ -43,6 +43,11 @@ pub(super) enum LogCommand {
 pub(super) enum LogError {
     #[error("{} cannot be read: {source}", .path.display())]
     Read { path: PathBuf, source: io::Error },
+    #[error(
+        "{} is not there: while a segment is written to, its indexes have files only if they have many entries; stop the broker, or look at another segment",
+        .0.display()
+    )]
+    NoIndex(PathBuf),
     #[error("the output cannot be written: {0}")]
     Write(#[from] io::Error),
     #[error("a batch at byte {position} of {} cannot be decoded: {source}", .path.display())]
@@ -60,6 +65,15 @@ impl LogError {
     fn read(path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Read { path, source }
+    }
+
+    /// As [`LogError::read`], of an index file.
+    fn index(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| match source.kind() {
+            io::ErrorKind::NotFound if path.with_extension("log").exists() => Self::NoIndex(path),
+            _ => Self::Read { path, source },
+        }
     }
 
     /// An error if there are problems.
