@@ -194,6 +194,10 @@ pub enum AppendError {
     /// A new segment could not be made; nothing was appended, and a later append may succeed.
     #[error("a new segment cannot be made: {0}")]
     Segment(#[source] io::Error),
+    /// The segment is closed, since a store has a limit of open files ([`crate::StoreConfig::open_files_max`]), and could not be
+    /// opened: nothing was appended. A checkpoint was asked for, after which a later append may succeed.
+    #[error("the segment cannot be opened: {0}; allow more open files, or try again")]
+    Unopened(#[source] io::Error),
     /// Something that had become durable is damaged. What lies before it can be read; nothing is
     /// appended, since offsets that were given out would be given out again.
     #[error(

@@ -182,9 +182,15 @@ impl Segment {
         self.file.write_at(&[IoSlice::new(bytes)], self.extent().size_bytes)
     }
 
+    /// Other files may have its names from now on.
+    pub(crate) fn retire(&self) {
+        self.index.retire();
+        self.file.retire();
+    }
+
     /// Removes its files. Who still reads it reads on.
     pub(crate) fn remove(&self, io: &dyn Io) -> io::Result<()> {
-        self.index.retire();
+        self.retire();
         io.remove(&self.path)?;
         for ending in ["index", "timeindex"] {
             match io.remove(&self.path.with_extension(ending)) {

@@ -6,7 +6,7 @@ pub(crate) mod version;
 
 use crate::checkpoint::{Keeper, KeeperThread, StoreCore};
 use crate::error::{CreateError, DeleteError, OpenError, StoreFailed};
-use crate::io::{Io, IoMode, Locked, OpenMode, backend};
+use crate::io::{BoundedIo, Io, IoMode, Locked, OpenMode, backend};
 use crate::journal::entry::{Kind, Section};
 use crate::journal::{BLOCKS_PER_CUT, Committer, Journal, JournalStats, JournalThread, Limits, NoteError};
 use crate::log::{Log, LogConfig, LogFiles, LogId};
@@ -48,6 +48,10 @@ pub struct StoreConfig {
     pub io_mode: Option<IoMode>,
     /// Configuration that logs have unless they are given their own.
     pub log: LogConfig,
+    /// Files that stay open at most, beside some for the journal and those in use. Segments beyond it are closed once they are synced, and
+    /// opened when they are used. Appends to more segments than this between two checkpoints are refused for a
+    /// while ([`crate::AppendError::Unopened`]).
+    pub open_files_max: usize,
     /// Syncs that run at once where the backend can.
     pub sync_depth: u32,
     /// Size of each file of the journal, in bytes; the files are made when they are first needed.
@@ -72,6 +76,7 @@ impl Default for StoreConfig {
         Self {
             io_mode: None,
             log: LogConfig::default(),
+            open_files_max: usize::MAX,
             sync_depth: 64,
             journal_file_bytes: 32 << 20,
             journal_files_max: 8,
@@ -138,6 +143,10 @@ impl Store {
         let mut config = config;
         // What direct I/O is aligned to, at least.
         config.journal_file_bytes = config.journal_file_bytes.next_multiple_of(4096).max(4096);
+        let io = match config.open_files_max {
+            usize::MAX => io,
+            open_max => Arc::new(BoundedIo::new(io, open_max)),
+        };
         let opened = open::open(&dir, &config, &io)?;
         let journal = Arc::new(Journal::default());
         let served = |source| OpenError::io("served by a thread", &dir)(source);

@@ -126,7 +126,10 @@ impl Running {
                 reason: listen_reason(&err).replace("--listen", "--admin"),
             })?),
         };
-        let store_config = StoreConfig { io_mode: config.io_mode, log: config.log, ..config.store.clone() };
+        let open_files_max =
+            if config.open_segments_max == 0 { usize::MAX } else { config.open_segments_max };
+        let store_config =
+            StoreConfig { io_mode: config.io_mode, log: config.log, open_files_max, ..config.store.clone() };
         let store = Arc::new(Store::open(&config.data_dir, store_config)?);
         tracing::info!(io = store.io_mode().name(), data = %config.data_dir.display(), "store opened");
         if !store.was_clean() {

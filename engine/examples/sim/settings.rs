@@ -68,6 +68,11 @@ pub(crate) fn store_config(random: &mut Random) -> StoreConfig {
         journal_entry_bytes_max: if random.percent(50) { 4096 } else { 8192 },
         journal_range_bytes_max: random.within(1..=6) * 1024,
         journal_writes_max: if random.percent(25) { 1 } else { 4 },
+        open_files_max: if random.percent(20) {
+            usize::try_from(random.within(1..=4)).unwrap_or(1)
+        } else {
+            usize::MAX
+        },
         // As small as can be: most steps of the checkpoints have something to do.
         checkpoint_bytes: random.within(1..=16) * 1024,
         ..StoreConfig::default()

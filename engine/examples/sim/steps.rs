@@ -156,6 +156,10 @@ impl History {
                 self.coverage.count("appends refused for want of space");
                 return self.must_end_at(&name, log, base);
             }
+            Err(AppendError::Unopened(_)) if self.config.open_files_max < usize::MAX && !may_fail => {
+                self.coverage.count("appends refused for want of open files");
+                return self.must_end_at(&name, log, base);
+            }
             Err(err) if may_fail => {
                 if self.disk.is_off() || failed {
                     let batches = Batch::list(&bytes, base, asked)?;

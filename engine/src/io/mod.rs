@@ -7,6 +7,7 @@
 
 mod block;
 mod blocking;
+mod bounded;
 mod direct;
 mod mapping;
 mod probe;
@@ -16,6 +17,7 @@ mod uring;
 mod write_back;
 
 pub(crate) use block::Block;
+pub(crate) use bounded::{BoundedIo, Pin, Pinned};
 pub use probe::IoMode;
 
 use std::fmt::Debug;
@@ -64,6 +66,21 @@ pub(crate) trait IoFile: Send + Sync + Debug {
     fn map(&self, len: usize) -> io::Result<Box<dyn Mapping>>;
     /// The descriptor, for `sendfile` and rings.
     fn as_fd(&self) -> io::Result<BorrowedFd<'_>>;
+    /// Keeps it open, if it is one that may be closed in between; then only what this gives has a descriptor.
+    fn pin(&self) -> io::Result<Option<Pinned>> {
+        Ok(None)
+    }
+    /// As [`IoFile::pin`], to sync it.
+    fn pin_for_sync(&self) -> io::Result<Pin> {
+        Ok(Pin::Always)
+    }
+    /// As [`IoFile::pin`], for bytes that are to be written and not synced: fails, changing nothing, where too many files
+    /// would have to be open.
+    fn pin_for_append(&self) -> io::Result<Option<Pinned>> {
+        Ok(None)
+    }
+    /// Its name may be another file's from now on: one that may be closed in between is not opened again.
+    fn retire(&self) {}
 }
 
 /// The first bytes of a file in memory, shared with it.

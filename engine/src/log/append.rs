@@ -106,6 +106,11 @@ impl Log {
             at += header.size_bytes;
         }
         let segment = self.segment_for(appender, batches.len() as u64, next, config)?;
+        // Until it is written: then it stays open until it is synced.
+        let _pinned = segment.file.pin_for_append().map_err(|err| {
+            self.journal.house.press();
+            AppendError::Unopened(err)
+        })?;
         let mut extent = segment.extent();
         if let Err(err) = segment.write(batches) {
             return Err(self.write_failed(&segment, extent, err));

@@ -239,7 +239,7 @@ impl Log {
         let _appender = self.lock_appender();
         self.deleted.store(true, Ordering::Release);
         for segment in self.segment_list().iter() {
-            segment.index.retire();
+            segment.retire();
         }
         self.watermarks.wake_all();
     }

@@ -80,7 +80,10 @@ impl Slice {
         }
         let mut at = i64::try_from(self.position + done).map_err(|_| io::ErrorKind::InvalidInput)?;
         let count = usize::try_from(left).unwrap_or(usize::MAX);
-        match sendfile64(socket, self.segment.file.as_fd()?, Some(&mut at), count)? {
+        let file = &self.segment.file;
+        let pinned = file.pin()?;
+        let file = pinned.as_ref().map_or(file, |pinned| pinned.file());
+        match sendfile64(socket, file.as_fd()?, Some(&mut at), count)? {
             0 => Err(io::ErrorKind::UnexpectedEof.into()),
             sent => Ok(sent as u64),
         }

@@ -79,7 +79,7 @@ pub(super) fn run(args: ServeArgs) -> Result<(), ServeError> {
     if args.list_config {
         return print(&config_text(&config, args.json)).map_err(ServeError::Output);
     }
-    raise_descriptor_limit();
+    share_descriptors(&mut config, raise_descriptor_limit());
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ServeError::Signal)?;
     let (mut term, mut int) = runtime
@@ -134,12 +134,39 @@ fn tell_systemd(state: NotifyState<'_>) {
     }
 }
 
-/// Every partition takes a descriptor, and the usual soft limit is for programs that use select(2).
-fn raise_descriptor_limit() {
-    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {
-        if soft < hard { setrlimit(Resource::RLIMIT_NOFILE, hard, hard) } else { Ok(()) }
-    });
-    if let Err(err) = raised {
-        tracing::warn!("the limit of open files was not raised: {err}");
+/// Every segment takes a descriptor, and the usual soft limit is for programs that use select(2). Returns the limit.
+fn raise_descriptor_limit() -> u64 {
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return u64::MAX };
+    if soft == hard {
+        return soft;
     }
+    match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
+        Ok(()) => hard,
+        Err(err) => {
+            tracing::warn!("the limit of open files was not raised: {err}");
+            soft
+        }
+    }
+}
+
+/// Descriptors for all that is neither segment nor connection: the journal, listeners, directories while they are synced.
+const DESCRIPTORS_KEPT: u64 = 128;
+/// With as many as this nobody runs out.
+const DESCRIPTORS_PLENTY: u64 = 1 << 17;
+
+/// Where few descriptors are allowed, two thirds are for segments and one for connections: neither takes what the other
+/// or the journal needs.
+fn share_descriptors(config: &mut Config, limit: u64) {
+    if limit >= DESCRIPTORS_PLENTY || config.open_segments_max > 0 {
+        return;
+    }
+    let third = usize::try_from(limit.saturating_sub(DESCRIPTORS_KEPT) / 3).unwrap_or(usize::MAX).max(1);
+    config.open_segments_max = 2 * third;
+    config.connections_max = config.connections_max.min(third);
+    tracing::info!(
+        limit,
+        segments = config.open_segments_max,
+        connections = config.connections_max,
+        "the limit of open files is shared out; raise it (LimitNOFILE, ulimit -n) for more"
+    );
 }

@@ -230,6 +230,13 @@ impl Config {
             "age of the oldest append that is not synced at which all segments are synced"
         ),
         number!(
+            "segments.open.max",
+            open_segments_max,
+            usize,
+            0..=10_000_000,
+            "segments that stay open; more are closed once they are synced, and opened when used (0: what the process's limit of open files allows)"
+        ),
+        number!(
             "offsets.topic.num.partitions",
             offsets_partitions,
             i32,
