@@ -4,7 +4,7 @@
 mod support;
 
 use ringmain_engine::{
-    AppendError, Durability, IoMode, Log, LogConfig, Offset, ReadBound, Store, StoreConfig,
+    AppendError, Durability, IoMode, LeaderEpoch, Log, LogConfig, Offset, ReadBound, Store, StoreConfig,
 };
 use std::fs;
 use std::io::Read;
@@ -141,4 +141,27 @@ fn a_reader_of_a_deleted_log_never_gets_bytes_of_another_of_its_name() {
     }
     assert!(old.read(Offset::ZERO, 1 << 20, true, ReadBound::Visible).is_err());
     assert_eq!(values(&new), expected(8..9, 3));
+}
+
+#[test]
+fn a_log_whose_last_segment_is_empty_keeps_its_epoch_when_all_before_it_is_deleted() {
+    for mode in modes() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = bounded(dir.path(), mode, 1_000_000);
+        let log = create(&store, 0);
+        log.raise_leader_epoch(LeaderEpoch(7)).unwrap();
+        append(&log, batch(0, 100, 0), Durability::Written);
+        for n in 1..OPEN_MAX {
+            append(&create(&store, n as u8), batch(0, 3, 0), Durability::Written);
+        }
+        // None of what is open is synced, so that the new segment stays empty.
+        let refused = log.append(&mut batch(1, 100, 0), Durability::Written);
+        assert!(matches!(refused, Err(AppendError::Unopened(_))), "{refused:?}");
+        log.advance_start(log.progress().visible).unwrap();
+        store.close().unwrap();
+        drop((store, log));
+        let store = bounded(dir.path(), mode, 1_000_000);
+        assert!(store.was_clean());
+        assert_eq!(store.log("t-0").unwrap().leader_epoch(), LeaderEpoch(7));
+    }
 }

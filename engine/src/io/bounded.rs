@@ -50,10 +50,14 @@ impl OpenFiles {
         for _ in 0..2 * clock.len() {
             let Some(next) = clock.pop_front() else { break };
             let Some(handle) = next.upgrade() else { continue };
-            if !handle.used.swap(false, Ordering::Relaxed) && handle.close_if_idle() {
+            if handle.used.swap(false, Ordering::Relaxed) || !handle.close_if_idle() {
+                clock.push_back(next);
+            } else if self.open.load(Ordering::Acquire) <= self.open_max {
                 return true; // its place is ours now
+            } else {
+                // One of those that were opened though there was no room.
+                self.open.fetch_sub(1, Ordering::AcqRel);
             }
-            clock.push_back(next);
         }
         false
     }

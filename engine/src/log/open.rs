@@ -144,6 +144,9 @@ impl LogFiles {
             None => {
                 let mut log = Self::empty(dir, config);
                 let start = known.state.as_ref().map_or(Offset::ZERO, |state| state.start);
+                // Though none of its batches is left: epochs never fall.
+                log.leader_epoch =
+                    known.state.as_ref().map_or(LeaderEpoch::default(), |state| state.leader_epoch);
                 // A first segment that is missing was lost, unless the start moved on.
                 let begin = if known.start_unknown { bases.first().copied() } else { first };
                 log.end = begin.unwrap_or(start);
