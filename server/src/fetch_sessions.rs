@@ -266,7 +266,13 @@ impl Work {
         self.session.as_ref().map_or(0, |taken| taken.id)
     }
 
-    /// What the client is told of `results`, which are those of [`Work::wanted`] in that order.
+    /// Whether partitions may be left out at the end: the session looks at them first the next time, since those
+    /// that bring records go to the end.
+    pub(crate) fn rest_may_wait(&self) -> bool {
+        !self.full
+    }
+
+    /// What the client is told of `results`, which are those of [`Work::wanted`] in that order, perhaps without the last.
     pub(crate) fn finish(mut self, results: Vec<FetchResult>) -> Vec<(TopicKey, FetchResult)> {
         let Some(taken) = &mut self.session else {
             return self.once.into_iter().map(|one| one.topic).zip(results).collect();

@@ -125,7 +125,8 @@ impl Served {
     #[must_use]
     pub fn plan(&self, fetch: &Fetch) -> Plan {
         let mut plan = fetch::Plan::default();
-        plan.add(&self.catalog, fetch.wanted.iter(), (fetch.bytes_max, true));
+        let limits = fetch::Limits { bytes_max: fetch.bytes_max, cached_only: true, rest_may_wait: false };
+        plan.add(&self.catalog, fetch.wanted.iter(), limits);
         Plan(plan)
     }
 }

@@ -331,6 +331,37 @@ fn a_session_tells_what_changed_and_never_what_was_forgotten() {
 }
 
 #[test]
+fn a_session_with_room_for_little_brings_all_in_turn() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Process::start(dir.path());
+    let mut client = Client::new(&broker);
+    for name in ["a", "b", "c", "d"] {
+        create(&mut client, name);
+        produce(&mut client, name);
+        produce(&mut client, name);
+    }
+    let one = batch().len();
+    let of = |name, offset| topic(name, partition(offset));
+    let mut next = |id, epoch, topics| {
+        // Half a batch more than one.
+        let request =
+            in_session(id, epoch, topics, &[]).with_max_bytes(i32::try_from(one + one / 2).unwrap());
+        let response = client.ask(FETCH_VERSION, &request.with_min_bytes(i32::MAX).with_max_wait_ms(30_000));
+        (response.session_id, told(&response))
+    };
+    let brings = |name: &str| vec![(name.to_owned(), 0, one)];
+    let all = ["a", "b", "c", "d"].map(|name| of(name, 0)).to_vec();
+    let (id, first) = next(0, 0, all);
+    let with_marks = ["b", "c", "d"].map(|name| (name.to_owned(), 0, 0));
+    assert_eq!(first, [brings("a"), with_marks.to_vec()].concat(), "all are told at first");
+    assert_eq!(next(id, 1, vec![of("a", 10)]).1, brings("b"));
+    assert_eq!(next(id, 2, vec![of("b", 10)]).1, brings("c"));
+    assert_eq!(next(id, 3, vec![of("c", 10)]).1, brings("d"));
+    assert_eq!(next(id, 4, vec![of("d", 10)]).1, brings("a"));
+    assert_eq!(next(id, 5, vec![of("a", 20)]).1, brings("b"), "and not a for ever");
+}
+
+#[test]
 fn a_session_waits_for_what_it_remembers() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Process::start(dir.path());

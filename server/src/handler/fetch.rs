@@ -65,7 +65,11 @@ pub(crate) fn begin(broker: &Arc<Broker>, _: SocketAddr, request: Request<'_>) -
             let mut plan = Plan::default();
             {
                 let mut wanted = work.wanted();
-                let limits = (bytes_max, tries < COLD_TRIES);
+                let limits = Limits {
+                    bytes_max,
+                    cached_only: tries < COLD_TRIES,
+                    rest_may_wait: work.rest_may_wait(),
+                };
                 let mut planned =
                     || plan.add(&broker.catalog, wanted.by_ref().take(PLANNED_AT_ONCE_MAX), limits);
                 while planned() == PLANNED_AT_ONCE_MAX {
@@ -81,7 +85,7 @@ pub(crate) fn begin(broker: &Arc<Broker>, _: SocketAddr, request: Request<'_>) -
             }
             // A fetch of nothing has nothing to wait for.
             let idle = plan.waits.is_empty();
-            if plan.bytes >= bytes_min || plan.urgent || idle || Instant::now() >= deadline {
+            if plan.bytes >= bytes_min || plan.full || plan.urgent || idle || Instant::now() >= deadline {
                 let throttle_ms = broker.throttle_ms(&header.client_id, Use::Fetch, plan.bytes, began);
                 plan.sent.iter().for_each(|(topic, bytes)| topic.fetched(*bytes));
                 let whole = Whole { session_id: work.session_id(), throttle_ms, ..Whole::default() };
@@ -114,6 +118,8 @@ pub(crate) struct Plan {
     /// For each partition that is wanted, in that order.
     pub(crate) results: Vec<FetchResult>,
     pub(crate) bytes: u64,
+    /// Whether there was something for which `bytes_max` left no room.
+    full: bool,
     /// Bytes of each topic, perhaps in several parts.
     sent: Vec<(Arc<Traffic>, u64)>,
     /// Something that a client must know at once.
@@ -122,6 +128,17 @@ pub(crate) struct Plan {
     waits: Vec<(Arc<Log>, Offset)>,
     /// What could not be found without waiting for the medium: the plan is to be made again when it is warm.
     cold: Vec<Cold>,
+}
+
+/// What a plan is bounded by.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Of all records, if not a single batch has more.
+    pub(crate) bytes_max: u64,
+    /// Nothing is waited for: see [`Plan::cold`].
+    pub(crate) cached_only: bool,
+    /// Partitions for which nothing is left need not be answered: they come first the next time.
+    pub(crate) rest_may_wait: bool,
 }
 
 /// Batches whose headers are not in the page cache.
@@ -140,18 +157,20 @@ impl Cold {
 }
 
 impl Plan {
-    /// Adds what can be answered now of `wanted`, so that all is at most `bytes_max` if not a single batch has more. With
-    /// `cached_only` nothing is waited for: see [`Plan::cold`]. Returns how many were wanted.
+    /// Adds what can be answered now of `wanted`. Returns how many were looked at.
     pub(crate) fn add<'a>(
         &mut self,
         catalog: &Catalog,
         wanted: impl Iterator<Item = &'a Wanted>,
-        (bytes_max, cached_only): (u64, bool),
+        limits: Limits,
     ) -> usize {
         // Partitions of one topic follow one another, nearly always.
         let mut last: Option<(&TopicKey, Option<Arc<Topic>>)> = None;
         let before = self.results.len();
         for one in wanted {
+            if self.full && limits.rest_may_wait {
+                break;
+            }
             let known = last.take().filter(|(key, _)| **key == one.topic);
             let (key, topic) = known.unwrap_or_else(|| {
                 let topic = match &one.topic {
@@ -160,9 +179,8 @@ impl Plan {
                 };
                 (&one.topic, topic)
             });
-            let left = bytes_max.saturating_sub(self.bytes);
             let result = match (&topic, &one.topic) {
-                (Some(topic), _) => read_one(topic, one, left, cached_only, self),
+                (Some(topic), _) => read_one(topic, one, limits, self),
                 (None, TopicKey::Id(_)) => failed(one.partition, ErrorCode::UnknownTopicId),
                 (None, TopicKey::Name(_)) => failed(one.partition, ErrorCode::UnknownTopicOrPartition),
             };
@@ -186,7 +204,7 @@ fn failed(index: i32, code: ErrorCode) -> FetchResult {
     FetchResult::failed(index, code.code())
 }
 
-fn read_one(topic: &Topic, asked: &Wanted, left: u64, cached_only: bool, plan: &mut Plan) -> FetchResult {
+fn read_one(topic: &Topic, asked: &Wanted, limits: Limits, plan: &mut Plan) -> FetchResult {
     let Some(partition) = topic.partition(asked.partition) else {
         return failed(asked.partition, ErrorCode::UnknownTopicOrPartition);
     };
@@ -212,15 +230,21 @@ fn read_one(topic: &Topic, asked: &Wanted, left: u64, cached_only: bool, plan: &
         }
     }
     plan.waits.push((Arc::clone(log), progress.visible));
-    let bytes_max = u64::try_from(asked.bytes_max).unwrap_or(0).min(left);
+    // What has no room is not looked for.
+    let left = if plan.full { 0 } else { limits.bytes_max.saturating_sub(plan.bytes) };
+    let asked_max = u64::try_from(asked.bytes_max).unwrap_or(0);
+    let bytes_max = asked_max.min(left);
     let first = plan.bytes == 0;
     let offset = Offset(asked.offset);
-    let read = match cached_only {
+    let read = match limits.cached_only {
         true => log.read_cached(offset, bytes_max, first, ReadBound::Visible),
         false => log.read(offset, bytes_max, first, ReadBound::Visible),
     };
     match read {
-        Ok(records) => found(NONE, None, records),
+        Ok(records) => {
+            plan.full |= records.is_none() && !first && left < asked_max && offset < progress.visible;
+            found(NONE, None, records)
+        }
         Err(err) if err.is_cold() => {
             plan.cold.push(Cold { log: Arc::clone(log), offset, bytes_max });
             found(NONE, None, None)
