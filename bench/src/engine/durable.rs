@@ -6,6 +6,7 @@ use crate::engine::ways::{Bare, Each, EngineLogs, Parallel, Way, WholeFileSystem
 use crate::engine::{EngineError, Run};
 use crate::figures::{Goal, Group, Unit};
 use crate::latency::ShortTimes;
+use ringmain_engine::StoreConfig;
 
 const ENGINE: &str = "engine";
 const EACH: &str = "fdatasync each";
@@ -26,10 +27,9 @@ pub(super) fn durable(run: &Run<'_>, logs: u32) -> Result<Group, EngineError> {
     let mut group = Group::of_times("durable", title, Unit::Milliseconds, 0.5);
     run.go_on()?;
     let mut ways = open_ways(run, logs, &mut group)?;
-    // The first commit makes segments, threads and extents.
     for (_, way) in &mut ways {
         run.go_on()?;
-        way.commit()?;
+        way.warm_up()?;
     }
     run.settle()?;
     for round in 1..=run.args.rounds {
@@ -79,6 +79,8 @@ fn open_ways(run: &Run<'_>, logs: u32, group: &mut Group) -> Result<Ways, Engine
         Ok(bare) => ways.push((BARE, Box::new(bare))),
         Err(error) => group.note(format!("no bare work: no direct writes on this file system: {error}")),
     }
-    ways.push((ENGINE, Box::new(EngineLogs::new(run.open("durable")?, count)?)));
+    let StoreConfig { journal_file_bytes, journal_files_max, .. } = StoreConfig::default();
+    let journal_bytes = journal_file_bytes * journal_files_max as u64;
+    ways.push((ENGINE, Box::new(EngineLogs::new(run.open("durable")?, count, journal_bytes)?)));
     Ok(ways)
 }
