@@ -137,6 +137,11 @@ pub(crate) fn is_begun_at_once(frame: &[u8]) -> bool {
     frame.starts_with(&(ApiKey::Produce as i16).to_be_bytes())
 }
 
+/// Whether a request changes nothing and asks for what may be much.
+pub(crate) fn is_fetch(frame: &[u8]) -> bool {
+    frame.starts_with(&(ApiKey::Fetch as i16).to_be_bytes())
+}
+
 /// Begins a request: at once what must happen in order, the rest as a promise.
 pub(crate) fn begin(call: Call<'_>) -> Outcome {
     let request = match Request::parse(call.frame) {

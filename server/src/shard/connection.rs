@@ -100,6 +100,10 @@ async fn receive(
         };
         traffic.moved();
         traffic.until_unmuted().await;
+        if traffic.gone.get() && api::is_fetch(frame) {
+            // Thousands may have been received; what changes something is done, and the rest is for nobody.
+            continue;
+        }
         let begun = traffic.counters.begun(frame);
         // What is begun at once is over at once: only its outcome is waited for.
         let held = if api::is_begun_at_once(frame) {
@@ -133,6 +137,8 @@ struct Traffic<'a> {
     /// Whether one of them is being sent.
     sending: Cell<bool>,
     muted_until: Cell<Option<Instant>>,
+    /// Whether the peer takes nothing any more.
+    gone: Cell<bool>,
 }
 
 impl<'a> Traffic<'a> {
@@ -143,6 +149,7 @@ impl<'a> Traffic<'a> {
             waiting: Cell::default(),
             sending: Cell::default(),
             muted_until: Cell::default(),
+            gone: Cell::default(),
         }
     }
 
@@ -212,7 +219,7 @@ async fn answer(
     control: &Pending,
     traffic: &Traffic<'_>,
 ) -> Result<(), Closed> {
-    let mut leaving = Leaving { out: Outbox::new(stream, cold), traffic, unsent: Vec::new(), gone: false };
+    let mut leaving = Leaving { out: Outbox::new(stream, cold), traffic, unsent: Vec::new() };
     loop {
         let next = match queue.try_recv() {
             Ok(next) => Some(next),
@@ -248,8 +255,6 @@ struct Leaving<'a> {
     traffic: &'a Traffic<'a>,
     /// What is to be counted when it was sent, of [`GATHERED_ANSWERS_MAX`] answers at most.
     unsent: Vec<(Begun, u64, Vec<i16>)>,
-    /// Whether the peer takes nothing any more. What it asked for is done all the same.
-    gone: bool,
 }
 
 impl Leaving<'_> {
@@ -264,7 +269,8 @@ impl Leaving<'_> {
 
     async fn put(&mut self, response: Response, begun: Begun) -> Result<(), Closed> {
         self.traffic.mute(response.throttle_ms);
-        if self.gone {
+        // What it asked for is done all the same.
+        if self.traffic.gone.get() {
             return Ok(());
         }
         self.traffic.sending.set(true);
@@ -278,7 +284,7 @@ impl Leaving<'_> {
     }
 
     async fn flush(&mut self) -> Result<(), Closed> {
-        if self.unsent.is_empty() || self.gone {
+        if self.unsent.is_empty() || self.traffic.gone.get() {
             return Ok(());
         }
         self.traffic.sending.set(true);
@@ -286,7 +292,7 @@ impl Leaving<'_> {
         self.traffic.sending.set(false);
         self.sent(sent)?;
         for (begun, bytes, errors) in std::mem::take(&mut self.unsent) {
-            if !self.gone {
+            if !self.traffic.gone.get() {
                 self.traffic.counters.answered(begun, bytes, &errors);
             }
         }
@@ -299,7 +305,7 @@ impl Leaving<'_> {
             Err(err) if err.kind() == std::io::ErrorKind::UnexpectedEof => Err(Closed::Send(err)),
             Err(err) => {
                 tracing::debug!("connection lost: {err}");
-                self.gone = true;
+                self.traffic.gone.set(true);
                 Ok(())
             }
         }
