@@ -7,6 +7,8 @@ mod support;
 use ringmain_engine::{AppendError, Durability, IoMode, LogConfig, OpenError, Store, StoreConfig};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 use support::backend::{Backend, files};
 use support::*;
 
@@ -17,6 +19,8 @@ fn config() -> StoreConfig {
         journal_file_bytes: 256 << 10,
         journal_files_max: 4,
         journal_range_bytes_max: 1 << 20,
+        // None by age: what is in the checkpoint is what the tests say.
+        checkpoint_age_ms: 3_600_000,
         ..StoreConfig::default()
     }
 }
@@ -32,10 +36,20 @@ fn crashed() -> Backend {
     let store = backend.open(config());
     let log = store.create_log("new-0", id(2), config().log).unwrap();
     fill(&log);
+    let second = backend.dir().join("journal/1");
     let mut tag = 100;
-    while !backend.dir().join("journal/1").exists() {
+    while !second.exists() {
         append(&log, batch(tag, 3, tag), Durability::Durable);
         tag += 1;
+        // From here on a file is being made. On a slow disk more appends would fill the first one, which a checkpoint would
+        // empty, and `new-0` would be in that.
+        let asked = store.journal_stats().bytes * 2 >= config().journal_file_bytes;
+        for _ in 0..if asked { 200 } else { 0 } {
+            if second.exists() {
+                break;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
     }
     drop((store, log));
     backend
