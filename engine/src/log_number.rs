@@ -7,9 +7,14 @@ use std::path::Path;
 /// The file's name.
 pub(crate) const FILE: &str = "ringmain-log";
 
+/// What the file of a log says.
+pub(crate) fn content(number: u64) -> String {
+    format!("number={number}\n")
+}
+
 /// Durable when it returns, the directory included.
 pub(crate) fn write(io: &dyn Io, dir: &Path, number: u64) -> io::Result<()> {
-    replace_file(io, &dir.join(FILE), format!("number={number}\n").as_bytes(), true)
+    replace_file(io, &dir.join(FILE), content(number).as_bytes(), true)
 }
 
 /// `None` if there is no file: the log was made by an older version, or by another program.

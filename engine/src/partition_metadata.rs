@@ -1,6 +1,6 @@
 //! `partition.metadata`: the id of the log in a directory, as Kafka writes it (KIP-516).
 
-use crate::io::{Io, read_file, replace_file};
+use crate::io::{Io, read_file};
 use crate::log::LogId;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -10,9 +10,9 @@ use std::path::Path;
 /// The file's name. A directory without it is no log.
 pub(crate) const FILE: &str = "partition.metadata";
 
-pub(crate) fn write(io: &dyn Io, dir: &Path, id: LogId) -> io::Result<()> {
-    let text = format!("version: 0\ntopic_id: {}\n", URL_SAFE_NO_PAD.encode(id.0));
-    replace_file(io, &dir.join(FILE), text.as_bytes(), true)
+/// What the file of a log says.
+pub(crate) fn content(id: LogId) -> String {
+    format!("version: 0\ntopic_id: {}\n", URL_SAFE_NO_PAD.encode(id.0))
 }
 
 pub(crate) fn read(io: &dyn Io, dir: &Path) -> io::Result<LogId> {

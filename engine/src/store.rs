@@ -1,18 +1,18 @@
 //! A store: a directory of logs that share one journal, one lock and one fate.
 
+mod create;
 mod logs;
 mod open;
 pub(crate) mod version;
 
 use crate::checkpoint::{Keeper, KeeperThread, StoreCore};
-use crate::error::{CreateError, DeleteError, OpenError, StoreFailed};
+use crate::error::{DeleteError, OpenError, StoreFailed};
 use crate::io::{BoundedIo, Io, IoMode, Locked, OpenMode, backend};
 use crate::journal::entry::{Kind, Section};
 use crate::journal::{BLOCKS_PER_CUT, Committer, Journal, JournalStats, JournalThread, Limits, NoteError};
-use crate::log::{Log, LogConfig, LogFiles, LogId};
+use crate::log::{Log, LogConfig};
 use crate::offset::{LeaderEpoch, Offset};
 use crate::sync::{Mutex, RwLock};
-use crate::{log_number, partition_metadata};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -38,8 +38,6 @@ const RESERVED: [&str; 7] = [
     "checkpoint.tmp",
     "ringmain-store.tmp",
 ];
-/// Log numbers reserved at once.
-const NUMBERS_RESERVED: u64 = 1024;
 
 /// What a store is opened with.
 #[derive(Clone, Debug)]
@@ -100,6 +98,7 @@ pub struct Store {
     epoch_floor: LeaderEpoch,
     /// The next log's number; durably taken up to the one in the store's file.
     next_number: Mutex<u64>,
+    creating: create::Creating,
     /// There until the store is dropped.
     threads: Option<(KeeperThread, JournalThread)>,
     _lock: Box<dyn Locked>,
@@ -159,6 +158,7 @@ impl Store {
         let file_bytes = config.journal_file_bytes;
         let keeper = Keeper::new(&*io, depth, epoch, file_bytes, files, config.journal_files_max);
         let keeper = keeper.map_err(served)?;
+        let creating = create::Creating::new(&*io).map_err(served)?;
         let mut logs = BTreeMap::new();
         let epoch_floor = opened.version.epoch_floor;
         for found in opened.logs {
@@ -186,7 +186,7 @@ impl Store {
             None
         };
         let (clean, next_number) = (opened.clean, Mutex::new(opened.next_number));
-        Ok(Self { core, io_mode, clean, epoch_floor, next_number, threads, _lock: opened.lock })
+        Ok(Self { core, io_mode, clean, epoch_floor, next_number, creating, threads, _lock: opened.lock })
     }
 
     #[cfg(any(test, feature = "sim"))]
@@ -234,73 +234,6 @@ impl Store {
     #[must_use]
     pub fn logs(&self) -> Vec<Arc<Log>> {
         self.core.logs.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
-    }
-
-    /// Creates a log, durably. `name` is that of its directory; `id` is for the caller to choose and
-    /// never to use again.
-    ///
-    /// # Errors
-    /// A name that no directory can have, one that is taken, a store that failed, or a refusal of
-    /// the operating system.
-    pub fn create_log(&self, name: &str, id: LogId, config: LogConfig) -> Result<Arc<Log>, CreateError> {
-        let bad = name.is_empty()
-            || name.len() > 255
-            || name == "."
-            || name == ".."
-            || name.starts_with(CREATING)
-            || name.starts_with(DELETED)
-            || name.contains(['/', '\0'])
-            || RESERVED.contains(&name);
-        if bad {
-            return Err(CreateError::Name(name.into()));
-        }
-        if let Some(failed) = self.failure() {
-            return Err(failed.into());
-        }
-        let core = &self.core;
-        let _changing = core.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let dir = core.dir.join(name);
-        if self.log(name).is_some() || core.io.exists(&dir) {
-            return Err(CreateError::Exists(name.into()));
-        }
-        let failed = |source| CreateError::Io { name: name.into(), source };
-        let number = self.next_number().map_err(failed)?;
-        self.make_dir(&dir, id, number).map_err(failed)?;
-        let files = LogFiles::empty(dir, &config);
-        let shared = (Arc::clone(&core.io), Arc::clone(&core.journal), Arc::clone(&core.file));
-        let log = Arc::new(files.into_log((name.into(), number, id), config, self.epoch_floor, shared));
-        core.logs.write().unwrap_or_else(PoisonError::into_inner).insert(name.into(), Arc::clone(&log));
-        Ok(log)
-    }
-
-    /// Durably never given out again.
-    fn next_number(&self) -> io::Result<u64> {
-        let mut next = self.next_number.lock().unwrap_or_else(PoisonError::into_inner);
-        let file = &self.core.file;
-        if *next >= file.get().next_log {
-            file.change(|version| version.next_log = *next + NUMBERS_RESERVED)?;
-        }
-        *next += 1;
-        Ok(*next - 1)
-    }
-
-    /// Made whole under another name first, so that a crash leaves all of it or nothing.
-    fn make_dir(&self, dir: &Path, id: LogId, number: u64) -> io::Result<()> {
-        let io = &*self.core.io;
-        let staged = self.core.dir.join(format!("{CREATING}{number}"));
-        if io.exists(&staged) {
-            io.remove_dir(&staged)?;
-        }
-        io.create_dir(&staged)?;
-        let made =
-            partition_metadata::write(io, &staged, id).and_then(|()| log_number::write(io, &staged, number));
-        if let Err(err) = made {
-            // Room for something else.
-            let _ = io.remove_dir(&staged);
-            return Err(err);
-        }
-        io.rename(&staged, dir)?;
-        self.sync_own_dir()
     }
 
     /// A failed sync of a directory ends all writing, as that of a file does.

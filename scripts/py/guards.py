@@ -13,6 +13,7 @@ REPLAY = SRC + "journal/replay.rs"
 SPACE = SRC + "journal/space.rs"
 KEEPER = SRC + "checkpoint/keeper.rs"
 STORE = SRC + "store.rs"
+CREATE = SRC + "store/create.rs"
 OPEN_STORE = SRC + "store/open.rs"
 LOGS = SRC + "store/logs.rs"
 APPEND = SRC + "log/append.rs"
@@ -24,7 +25,6 @@ SUSPECT = SRC + "log/suspect.rs"
 STATE = SRC + "log/state.rs"
 PROVE = SRC + "log/prove.rs"
 IO = SRC + "io/mod.rs"
-NUMBER = SRC + "log_number.rs"
 SCAN = SRC + "scan.rs"
 SYNC = SRC + "log/sync.rs"
 MARKS = SRC + "watermark.rs"
@@ -36,13 +36,13 @@ GUARDS = [
      [(KEEPER, "self.sync.submit(token, Arc::clone(&segment.file));", "let _ = token;")]),
     ("checkpoint-sync-error",
      "a checkpoint takes no notice of a sync that fails",
-     [(KEEPER, "if let Err(err) = outcome {", "if let Some(err) = outcome.err().filter(|_| false) {")]),
+     [(KEEPER, "log.name().to_owned(), outcome),", "log.name().to_owned(), outcome.or(Ok(()))),")]),
     ("checkpoint-dir",
      "a checkpoint does not sync the directory of a log with a new segment",
-     [(KEEPER, "= one.log.sync_names()", "= Ok::<(), io::Error>(())")]),
+     [(KEEPER, "self.sync.submit_dir(changed.len() + token, &one.log.dir);", "")]),
     ("checkpoint-dir-error",
      "a checkpoint takes no notice of a sync of a directory that fails",
-     [(KEEPER, "= one.log.sync_names()", "= one.log.sync_names().or(Ok::<(), io::Error>(()))")]),
+     [(KEEPER, "log.names_synced(outcome))", "log.names_synced(outcome).or(Ok(())))")]),
     ("checkpoint-head",
      "a checkpoint says that the journal is not needed up to where it is when the checkpoint ends",
      [(KEEPER, "self.epoch, capture.head, states)", "self.epoch, core.journal.head(), states)")]),
@@ -280,22 +280,28 @@ GUARDS = [
      [(COMMIT, "            if ack.log.is_deleted() {\n", "            if false {\n")]),
     ("log-numbers",
      "the number of a log that was deleted is given out again",
-     [(STORE,
-       "let number = self.next_number().map_err(failed)?;",
-       "let _ = self.next_number().map_err(failed)?;\n"
-       "        let number = (0..).find(|n| self.logs().iter().all(|log| log.number != *n)).unwrap_or(0);")]),
+     [(CREATE,
+       "            let staged = core.dir.join(format!(\"{CREATING}{number}\"));\n",
+       "            let _ = number;\n"
+       "            let used = |n: &u64| self.logs().iter().any(|log| log.number == *n) || new.iter().any(|one: &New| one.number == *n);\n"
+       "            let number = (0..).find(|n| !used(n)).unwrap_or(0);\n"
+       "            let staged = core.dir.join(format!(\"{CREATING}{number}\"));\n")]),
     # ---- names and small files --------------------------------------------------------------------
     ("create-dir",
      "a creation is not durable when it returns",
-     [(STORE, "io.rename(&staged, dir)?;\n        self.sync_own_dir()", "io.rename(&staged, dir)")]),
+     [(CREATE, "        self.sync_own_dir().map_err(|err| failed((0, err)))?;\n", "")]),
     ("half-made",
      "what is left of a half made or removed log goes before its name is durable",
      [(OPEN_STORE, "        io.sync_dir(dir).map_err(OpenError::io(\"synced\", dir))?;\n", "")]),
     ("create-files",
      "a log's directory gets its name before its files are durable",
-     [(NUMBER,
-       "format!(\"number={number}\\n\").as_bytes(), true)",
-       "format!(\"number={number}\\n\").as_bytes(), false)")]),
+     [(CREATE, "        queue.submit(at, file);\n", "")]),
+    ("create-names",
+     "a log's directory gets its name before the names in it are durable",
+     [(CREATE, "    queue.submit_dir(at, &one.staged);\n", "")]),
+    ("create-error",
+     "a creation takes no notice of a sync that fails",
+     [(CREATE, "synced.map_err(|err| (at, err))", "synced.or(Ok(())).map_err(|err: io::Error| (at, err))")]),
     ("store-dir-parents",
      "the names of the directories above the store are not made durable",
      [(OPEN_STORE, "        io.sync_dir(above).map_err(OpenError::io(\"synced\", above))?;\n", ""),
@@ -333,6 +339,9 @@ GUARDS = [
     ("prove-compare",
      "what no checkpoint proved is synced, and not compared with the medium",
      [(PROVE, "Ok(false) | Err(_) => Medium::Differs,", "Ok(false) | Err(_) => Medium::Agrees,")]),
+    ("prove-dir",
+     "the names in the directories of logs are not made durable by a start after a crash",
+     [(PROVE, "|(number, (log, _))| queue.submit_dir(number, &log.dir)", "|(number, (log, _))| drop((number, &log.dir))")]),
     ("prove-sync",
      "what no checkpoint proved is compared with the medium, and not synced",
      [(PROVE, "queue.submit(places.len(), Arc::clone(&log.segments[*at].file));", "")]),

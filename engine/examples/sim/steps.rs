@@ -346,21 +346,41 @@ impl History {
         }
     }
 
+    /// One log, or several together.
     fn create(&mut self, store: &Store) -> Outcome<()> {
-        let free: Vec<&str> = NAMES.into_iter().filter(|name| !self.logs.contains_key(*name)).collect();
-        let Some(name) = self.random.pick(&free).copied() else { return Ok(()) };
+        let mut free: Vec<&str> = NAMES.into_iter().filter(|name| !self.logs.contains_key(*name)).collect();
+        let mut names = Vec::new();
+        let count = if self.random.percent(50) { 1 } else { self.random.within(2..=3) };
+        while (names.len() as u64) < count
+            && let Some(name) = self.random.pick(&free).copied()
+        {
+            free.retain(|other| *other != name);
+            names.push(name.to_owned());
+        }
         self.count += 1;
         let id =
             LogId((u128::from(self.count) << 64 | u128::from(self.random.below(u64::MAX))).to_be_bytes());
-        let outcome = store.create_log(name, id, self.config.log).map_err(|err| err.to_string());
-        self.note(format!("create {name}: {:?}", outcome.as_ref().map(|log| log.id())));
-        let presence = match outcome {
-            Ok(_) => Presence::Sure,
-            Err(_) if self.excused() || self.is_short() => Presence::InDoubt,
-            Err(err) => return Err(format!("log {name}: creation failed: {err}")),
+        let outcome = match &names[..] {
+            [] => return Ok(()),
+            [name] => store.create_log(name, id, self.config.log).map(|log| vec![log]),
+            several => store.create_logs(several, id, self.config.log),
         };
-        self.coverage.count("creations");
-        self.logs.insert(name.to_owned(), LogModel::new(id, presence));
+        self.note(format!("create {names:?}: {:?}", outcome.as_ref().map(Vec::len)));
+        let excused = self.excused() || self.is_short();
+        match outcome {
+            Ok(made) if made.iter().map(|log| log.name()).eq(&names) => {}
+            Ok(_) => return Err(format!("{names:?}: other logs were created")),
+            Err(_) if excused => {}
+            Err(err) => return Err(format!("{names:?}: creation failed: {err}")),
+        }
+        if names.len() > 1 {
+            self.coverage.count("creations of several logs");
+        }
+        for name in names {
+            let presence = if store.log(&name).is_some() { Presence::Sure } else { Presence::InDoubt };
+            self.coverage.count("creations");
+            self.logs.insert(name, LogModel::new(id, presence));
+        }
         Ok(())
     }
 

@@ -130,13 +130,20 @@ impl Keeper {
             for segment in segments.iter().rev().skip(1) {
                 segment.sync_index();
             }
-            if let Err(err) = one.log.sync_names() {
-                core.journal.fail(format!("syncing the directory of {}", one.log.name()), err);
+            if one.log.take_changed_names() {
+                self.sync.submit_dir(changed.len() + token, &one.log.dir);
             }
         }
         for (token, outcome) in self.sync.wait_all() {
+            let (what, outcome) = match token.checked_sub(changed.len()) {
+                None => (changed[token].log.name().to_owned(), outcome),
+                Some(at) => {
+                    let log = &changed[at].log;
+                    (format!("the directory of {}", log.name()), log.names_synced(outcome))
+                }
+            };
             if let Err(err) = outcome {
-                core.journal.fail(format!("syncing {}", changed[token].log.name()), err);
+                core.journal.fail(format!("syncing {what}"), err);
             }
         }
         for one in changed {

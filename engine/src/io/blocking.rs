@@ -224,6 +224,10 @@ impl SyncQueue for InTurn {
         self.0.push((token, file.sync_data()));
     }
 
+    fn submit_dir(&mut self, token: usize, dir: &Path) {
+        self.0.push((token, BlockingIo.sync_dir(dir)));
+    }
+
     fn wait_all(&mut self) -> Vec<(usize, io::Result<()>)> {
         std::mem::take(&mut self.0)
     }

@@ -403,6 +403,11 @@ impl SyncQueue for BoundedSyncs {
         self.begun.push((token, pinned));
     }
 
+    fn submit_dir(&mut self, token: usize, dir: &Path) {
+        self.inner.submit_dir(self.begun.len(), dir);
+        self.begun.push((token, None));
+    }
+
     fn wait_all(&mut self) -> Vec<(usize, io::Result<()>)> {
         let mut all = std::mem::take(&mut self.ended);
         let done = self.inner.wait_all();

@@ -113,6 +113,8 @@ pub(crate) trait SyncQueue: Send {
     /// Starts an fdatasync of `file`; its outcome is reported with `token`.
     /// Blocks for a completion where the queue is full.
     fn submit(&mut self, token: usize, file: Arc<dyn IoFile>);
+    /// As [`SyncQueue::submit`], for the names in a directory, as [`Io::sync_dir`] syncs them.
+    fn submit_dir(&mut self, token: usize, dir: &Path);
     /// Waits for everything submitted; outcomes in any order.
     fn wait_all(&mut self) -> Vec<(usize, io::Result<()>)>;
 }

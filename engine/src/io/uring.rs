@@ -137,31 +137,46 @@ impl RingQueue {
             self.finished.push((token, outcome));
         }
     }
-}
 
-impl SyncQueue for RingQueue {
-    #[allow(unsafe_code)]
-    fn submit(&mut self, token: usize, file: Arc<dyn IoFile>) {
+    fn make_room(&mut self) {
         while self.in_flight.len() >= self.depth {
             self.reap();
         }
-        let Ok(fd) = file.as_fd().map(|fd| types::Fd(fd.as_raw_fd())) else {
-            self.finished.push((token, file.sync_data()));
-            return;
-        };
-        let entry =
-            opcode::Fsync::new(fd).flags(types::FsyncFlags::DATASYNC).build().user_data(self.next_operation);
+    }
+
+    /// `false` for what has no descriptor, or where the ring is full, which it never is with at most `depth` in flight.
+    #[allow(unsafe_code)]
+    fn begin(&mut self, token: usize, file: &Arc<dyn IoFile>, flags: types::FsyncFlags) -> bool {
+        let Ok(fd) = file.as_fd().map(|fd| types::Fd(fd.as_raw_fd())) else { return false };
         let operation = self.next_operation;
+        let entry = opcode::Fsync::new(fd).flags(flags).build().user_data(operation);
         self.next_operation += 1;
-        self.in_flight.insert(operation, (token, file));
+        self.in_flight.insert(operation, (token, Arc::clone(file)));
         // SAFETY: the entry refers to no memory, only to a descriptor, and `in_flight` holds the
         // file open until its completion was taken from the ring.
         let pushed = unsafe { self.ring.submission().push(&entry) };
         if pushed.is_err() {
-            // Never with at most `depth` in flight; if it were, the sync is done here instead.
-            if let Some((token, file)) = self.in_flight.remove(&operation) {
-                self.finished.push((token, file.sync_data()));
-            }
+            self.in_flight.remove(&operation);
+        }
+        pushed.is_ok()
+    }
+}
+
+impl SyncQueue for RingQueue {
+    fn submit(&mut self, token: usize, file: Arc<dyn IoFile>) {
+        self.make_room();
+        if !self.begin(token, &file, types::FsyncFlags::DATASYNC) {
+            self.finished.push((token, file.sync_data()));
+        }
+    }
+
+    fn submit_dir(&mut self, token: usize, dir: &Path) {
+        self.make_room();
+        match BlockingIo.open(dir, OpenMode::ReadOnly) {
+            // All of it: a name is no data to fdatasync.
+            Ok(opened) if self.begin(token, &opened, types::FsyncFlags::empty()) => {}
+            Ok(_) => self.finished.push((token, BlockingIo.sync_dir(dir))),
+            Err(err) => self.finished.push((token, Err(err))),
         }
     }
 

@@ -72,8 +72,9 @@ pub(crate) fn prove<'a>(
             Err(source) => return Err(OpenError::io("copied", &path)(source)),
         }
     }
-    for (log, _) in work {
-        io.sync_dir(&log.dir).map_err(OpenError::io("synced", &log.dir))?;
+    work.iter().enumerate().for_each(|(number, (log, _))| queue.submit_dir(number, &log.dir));
+    for (number, outcome) in queue.wait_all() {
+        outcome.map_err(OpenError::io("synced", &work[number].0.dir))?;
     }
     Ok(())
 }

@@ -41,14 +41,22 @@ impl Log {
         }
     }
 
-    /// Makes the names in its directory durable, if one was made since they were last. While the log is being
-    /// deleted its directory has another name, or is gone for good. Any other error counts, whether or not it is being
-    /// deleted: a crash may still come before the deletion is durable, and bring the log back.
+    /// Makes the names in its directory durable, if one was made since they were last.
     pub(crate) fn sync_names(&self) -> io::Result<()> {
-        if !self.dir_changed.swap(false, Ordering::AcqRel) {
-            return Ok(());
-        }
-        let mut synced = self.io.sync_dir(&self.dir);
+        if self.take_changed_names() { self.names_synced(self.io.sync_dir(&self.dir)) } else { Ok(()) }
+    }
+
+    /// Whether a name was made in its directory since this was last asked. Who is told so syncs it, and asks
+    /// [`Log::names_synced`] what the outcome means.
+    pub(crate) fn take_changed_names(&self) -> bool {
+        self.dir_changed.swap(false, Ordering::AcqRel)
+    }
+
+    /// What a sync of its directory has come to. While the log is being deleted its directory has another name, or is gone for
+    /// good. Any other error counts, whether or not it is being deleted: a crash may still come before the deletion is
+    /// durable, and bring the log back.
+    pub(crate) fn names_synced(&self, outcome: io::Result<()>) -> io::Result<()> {
+        let mut synced = outcome;
         if is_missing(&synced) && self.is_deleted() {
             // Its deletion need not be durable yet.
             synced = self.io.sync_dir(&deleted_dir(self.dir.parent().unwrap_or(&self.dir), self.number));

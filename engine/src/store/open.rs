@@ -1,9 +1,10 @@
 //! Opening a store: the checkpoint is read, after a crash the journal is put back, then the logs are
 //! opened, and what they hold is proven to be on the medium and said in a new checkpoint.
 
+use super::create::NUMBERS_RESERVED;
 use super::logs::{find_logs, refuse_lost};
 use super::version::{self, JournalFacts, Version};
-use super::{CLEAN_FILE, LOCK_FILE, NUMBERS_RESERVED, StoreConfig, deleted_dir};
+use super::{CLEAN_FILE, LOCK_FILE, StoreConfig, deleted_dir};
 use crate::checkpoint::{self, Checkpoint};
 use crate::error::OpenError;
 use crate::io::{Io, Locked, read_file};

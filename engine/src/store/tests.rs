@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::error::AppendError;
-use crate::log::{ReadBound, WaitError};
+use crate::log::{LogId, ReadBound, WaitError};
 use crate::record::BatchBuilder;
 use crate::sim::{self, Disk, Faults};
 use crate::watermark::Durability;

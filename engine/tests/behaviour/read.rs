@@ -116,15 +116,19 @@ fn what_is_not_in_the_page_cache_is_told_and_brought_there(backend: &Backend) {
     evict();
     assert!(!slice.is_cached(0, u64::MAX), "the file system of {} keeps all in memory", dir.display());
     assert!(!slice.is_cached(100_000, 1), "nor any part");
-    assert!(read().unwrap_err().is_cold());
+    // The kernel begins to read what it does not wait for, and on a busy machine mostly has it at once.
+    let cold = (0..2000).find_map(|_| {
+        evict();
+        read().err()
+    });
+    assert!(cold.unwrap().is_cold());
     slice.warm(0, slice.len() / 2).unwrap();
     assert!(slice.is_cached(0, slice.len() / 2));
     assert!(read().is_ok(), "the headers are in what was read");
     slice.warm(slice.len() / 2, u64::MAX).unwrap();
     assert!(slice.is_cached(0, u64::MAX));
     assert_eq!(slice.read().unwrap().len() as u64, slice.len());
-    // The kernel begins to read what it does not wait for, and now and then has it at once.
-    let waited = (0..50).find_map(|_| {
+    let waited = (0..2000).find_map(|_| {
         evict();
         let mut copied = vec![1];
         let outcome = slice.copy_cached(&mut copied);

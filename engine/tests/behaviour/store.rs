@@ -11,6 +11,7 @@ on_every_backend!(
     a_deleted_log_refuses_and_a_new_one_of_its_name_is_empty,
     a_deletion_survives_and_what_the_journal_had_of_it_is_void,
     names_that_no_directory_can_have_are_refused,
+    many_logs_are_made_together,
     all_is_there_after_a_clean_stop_and_after_none,
     a_closed_store_takes_nothing_and_is_read,
     a_store_is_opened_once,
@@ -65,6 +66,29 @@ fn a_deletion_survives_and_what_the_journal_had_of_it_is_void(backend: &Backend)
     assert_eq!(values(&store.log("t-1").unwrap()), expected(50..51, 2));
     assert_eq!(store.log("t-2").unwrap().progress().written, Offset::ZERO);
     assert_eq!(store.log("t-3").unwrap().progress().written, Offset(61));
+}
+
+fn many_logs_are_made_together(backend: &Backend) {
+    let store = backend.open(config());
+    store.create_log("t-90", id(1), small()).unwrap();
+    let names: Vec<_> = (0..90).map(|n| format!("t-{n}")).collect();
+    let made = store.create_logs(&names, id(2), small()).unwrap();
+    assert!(made.iter().map(|log| log.name()).eq(names.iter().map(String::as_str)));
+    assert!(store.create_logs(&[], id(3), small()).unwrap().is_empty());
+    let refused = |names: [&str; 2]| store.create_logs(&names.map(String::from), id(3), small()).unwrap_err();
+    assert!(matches!(refused(["u-0", "t-90"]), CreateError::Exists(name) if name == "t-90"));
+    assert!(matches!(refused(["u-0", "u-0"]), CreateError::Exists(name) if name == "u-0"));
+    assert!(matches!(refused(["u-0", ".."]), CreateError::Name(name) if name == ".."));
+    assert!(store.log("u-0").is_none(), "none of those that are refused at once is made");
+    append(&made[7], batch(0, 3, 0), Durability::Durable);
+    append(&made[89], batch(1, 3, 0), Durability::Durable);
+    drop(made);
+    backend.lose_power(store);
+    let store = backend.open(config());
+    assert_eq!(store.logs().len(), 91);
+    assert!(names.iter().all(|name| store.log(name).is_some_and(|log| log.id() == id(2))));
+    assert_eq!(values(&store.log("t-7").unwrap()), expected(0..1, 3));
+    assert_eq!(values(&store.log("t-89").unwrap()), expected(1..2, 3));
 }
 
 fn names_that_no_directory_can_have_are_refused(backend: &Backend) {

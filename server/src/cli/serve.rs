@@ -150,7 +150,7 @@ fn raise_descriptor_limit() -> u64 {
 }
 
 /// Descriptors for all that is neither segment nor connection: the journal, listeners, directories while they are synced.
-const DESCRIPTORS_KEPT: u64 = 128;
+const DESCRIPTORS_KEPT: u64 = 192;
 /// With as many as this nobody runs out.
 const DESCRIPTORS_PLENTY: u64 = 1 << 17;
 

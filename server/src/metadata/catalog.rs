@@ -259,14 +259,15 @@ impl Catalog {
     fn open_topic(&self, image: &TopicImage) -> Result<Arc<Topic>, CatalogError> {
         let config = TopicConfig::parse(&image.config, self.defaults)
             .map_err(|reason| CatalogError::Config { name: image.name.clone(), reason })?;
+        let id = LogId(*image.id.as_bytes());
+        let names: Vec<_> =
+            (0..).map(|index| log_name(&image.name, index)).take(image.leader_epochs.len()).collect();
+        let missing: Vec<_> = names.iter().filter(|name| self.store.log(name).is_none()).cloned().collect();
+        self.store.create_logs(&missing, id, config.log)?;
         let mut partitions = Vec::with_capacity(image.leader_epochs.len());
-        for (index, leader_epoch) in (0..).zip(&image.leader_epochs) {
-            let name = log_name(&image.name, index);
-            let log = match self.store.log(&name) {
-                Some(log) if log.id() == LogId(*image.id.as_bytes()) => log,
-                Some(_) => return Err(CatalogError::Foreign { name }),
-                None => self.store.create_log(&name, LogId(*image.id.as_bytes()), config.log)?,
-            };
+        for (name, leader_epoch) in names.into_iter().zip(&image.leader_epochs) {
+            let own = self.store.log(&name).filter(|log| log.id() == id);
+            let Some(log) = own else { return Err(CatalogError::Foreign { name }) };
             log.set_config(config.log);
             log.raise_leader_epoch(LeaderEpoch(*leader_epoch))?;
             partitions.push(Partition { log, leader_epoch: *leader_epoch });
@@ -299,13 +300,12 @@ impl Catalog {
         let id = LogId(*topic.id.as_bytes());
         let first = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
         let names: Vec<_> = (first..total).map(|index| log_name(&topic.name, index)).collect();
-        let create = |name: &String| self.store.create_log(name, id, topic.config.log).map(|_| ());
         let leader_epoch = self.store.epoch_floor().0;
-        let added = names
-            .iter()
-            .try_for_each(create)
+        let added = self
+            .store
+            .create_logs(&names, id, topic.config.log)
             .map_err(CatalogError::from)
-            .and_then(|()| self.record(&Command::PartitionsAdded { id: topic.id, total, leader_epoch }));
+            .and_then(|_| self.record(&Command::PartitionsAdded { id: topic.id, total, leader_epoch }));
         if let Err(err) = added {
             for name in names.iter().filter(|name| self.store.log(name).is_some_and(|log| log.id() == id)) {
                 self.store.delete_log(name)?;

@@ -3,26 +3,39 @@
 use super::Disk;
 use super::directory::InodeId;
 use super::state::{State, off};
-use crate::io::{Block, CommitQueue, DirectFile, Done, IoFile, SyncQueue, Wake};
+use crate::io::{Block, CommitQueue, DirectFile, Done, Io, IoFile, SyncQueue, Wake};
 use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Syncs that begin when they are waited for, in any order.
 pub(super) struct SimSyncs {
     pub(super) disk: Disk,
-    pub(super) submitted: Vec<(usize, Arc<dyn IoFile>)>,
+    pub(super) submitted: Vec<(usize, Submitted)>,
+}
+
+pub(super) enum Submitted {
+    File(Arc<dyn IoFile>),
+    Dir(PathBuf),
 }
 
 impl SyncQueue for SimSyncs {
     fn submit(&mut self, token: usize, file: Arc<dyn IoFile>) {
-        self.submitted.push((token, file));
+        self.submitted.push((token, Submitted::File(file)));
+    }
+
+    fn submit_dir(&mut self, token: usize, dir: &Path) {
+        self.submitted.push((token, Submitted::Dir(dir.to_owned())));
     }
 
     fn wait_all(&mut self) -> Vec<(usize, io::Result<()>)> {
         self.disk.state().random.shuffle(&mut self.submitted);
         std::mem::take(&mut self.submitted)
             .into_iter()
-            .map(|(token, file)| (token, file.sync_data()))
+            .map(|(token, what)| match what {
+                Submitted::File(file) => (token, file.sync_data()),
+                Submitted::Dir(dir) => (token, self.disk.sync_dir(&dir)),
+            })
             .collect()
     }
 }
