@@ -7,6 +7,7 @@ use crate::cold_reads::ColdReads;
 use crate::config::{Config, ConfigError, Endpoint};
 use crate::fetch_sessions::FetchSessions;
 use crate::group::{Groups, Limits, OffsetStore, Retention};
+use crate::line_budget::LineBudget;
 use crate::metadata::{Catalog, Controller, TopicConfig};
 use crate::producer_ids::ProducerIds;
 use crate::quotas::Use;
@@ -64,6 +65,10 @@ pub(crate) struct Broker {
     pub(crate) draining: AtomicBool,
     /// Of each shard.
     pub(crate) counters: Vec<Arc<Counters>>,
+    /// Lines of the log on produce requests that were refused.
+    pub(crate) refusals: LineBudget,
+    /// Lines of the log on connections that were too many.
+    pub(crate) crowded: LineBudget,
     /// Connections by the address that they come from.
     pub(crate) connections_by_address: Mutex<HashMap<IpAddr, usize>>,
     pub(crate) cold_reads: ColdReads,
@@ -186,6 +191,8 @@ impl Running {
             producer_ids,
             fetch_sessions,
             connections,
+            refusals: LineBudget::default(),
+            crowded: LineBudget::default(),
             connections_by_address: Mutex::default(),
             cold_reads,
             receiving_bytes: memory(),

@@ -16,6 +16,7 @@ mod group;
 mod handler;
 #[cfg(any(test, feature = "bench"))]
 pub mod hot_paths;
+mod line_budget;
 mod metadata;
 mod producer_ids;
 mod quotas;

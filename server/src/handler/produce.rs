@@ -68,9 +68,11 @@ pub(crate) fn begin(broker: &Arc<Broker>, peer: SocketAddr, request: Request<'_>
         || topics.iter().flat_map(|(name, results)| results.iter().map(move |(result, _)| (name, result)));
     let failed = results().filter(|(_, result)| result.error_code != NONE).count();
     // One line for a request, however many partitions it names.
-    if let Some((name, result)) = results().find(|(_, result)| result.error_code != NONE) {
+    if let Some((name, result)) = results().find(|(_, result)| result.error_code != NONE)
+        && let Some(left_out) = broker.refusals.take(clock::monotonic_ms())
+    {
         let reason = result.error_message.as_deref().unwrap_or("unknown topic or partition");
-        tracing::info!(%peer, topic = %name, partition = result.index, code = result.error_code, failed,
+        tracing::info!(%peer, topic = %name, partition = result.index, code = result.error_code, failed, left_out,
             "a produce request was refused: {reason}");
     }
     if produce.acks == 0 {

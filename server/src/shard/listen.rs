@@ -5,6 +5,7 @@ use super::connection;
 use super::frames::BufferPool;
 use crate::admin::counters::Counters;
 use crate::broker::Broker;
+use crate::clock;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
@@ -86,13 +87,18 @@ pub(super) async fn serve(
         counters.accepted();
         let (guard, open, from_there) = Open::count(&broker, peer.ip());
         if open > broker.config.connections_max {
-            tracing::warn!(%peer, "refused: {} connections are open, which is max.connections", open - 1);
+            if let Some(left_out) = broker.crowded.take(clock::monotonic_ms()) {
+                let open = open - 1;
+                tracing::warn!(%peer, left_out, "refused: {open} connections are open, which is max.connections");
+            }
             counters.refused();
             continue;
         }
         if from_there > broker.config.connections_per_address_max {
-            let others = from_there - 1;
-            tracing::warn!(%peer, "refused: {others} connections of its address are open, which is max.connections.per.ip");
+            if let Some(left_out) = broker.crowded.take(clock::monotonic_ms()) {
+                let others = from_there - 1;
+                tracing::warn!(%peer, left_out, "refused: {others} connections of its address are open, which is max.connections.per.ip");
+            }
             counters.refused();
             continue;
         }
