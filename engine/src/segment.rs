@@ -6,8 +6,8 @@ use crate::index::{IndexEntries, IndexLimits, OffsetEntry, SegmentIndex, TimeEnt
 use crate::io::{Io, IoFile, OpenMode};
 use crate::offset::Offset;
 use crate::scan::{Reads, Scanner};
-use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Mutex, MutexGuard};
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
@@ -136,7 +136,37 @@ pub(crate) struct Segment {
     pub(crate) index: SegmentIndex,
     /// Set once the index of a closed segment is on the medium.
     pub(crate) index_synced: AtomicBool,
-    extent: Mutex<Extent>,
+    known: Mutex<Known>,
+}
+
+/// Boundaries of batches that a segment remembers.
+const BOUNDARIES: usize = 4;
+
+/// What changes of a segment while it is read.
+#[derive(Debug)]
+struct Known {
+    extent: Extent,
+    /// Offsets at which readers came to the end, and where that was: there they go on, without a search.
+    boundaries: [(Offset, u64); BOUNDARIES],
+    /// Which of them is forgotten next.
+    next: usize,
+    /// Counts how often the segment became shorter, after which offsets are at other places.
+    cuts: u64,
+}
+
+impl Known {
+    fn new(extent: Extent) -> Self {
+        Self { extent, boundaries: [(Offset(-1), 0); BOUNDARIES], next: 0, cuts: 0 }
+    }
+}
+
+/// What a reader sees of a segment at one moment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sight {
+    pub(crate) extent: Extent,
+    /// Where the offset is that was asked for, if that is remembered.
+    pub(crate) position: Option<u64>,
+    cuts: u64,
 }
 
 impl Segment {
@@ -170,11 +200,35 @@ impl Segment {
     ) -> Self {
         // What is cold is brought by those who want it, in pieces of their own.
         file.read_nothing_ahead();
-        Self { base, path, file, index, index_synced: AtomicBool::new(false), extent: Mutex::new(extent) }
+        let known = Mutex::new(Known::new(extent));
+        Self { base, path, file, index, index_synced: AtomicBool::new(false), known }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn extent(&self) -> Extent {
-        *self.extent.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known().extent
+    }
+
+    /// The extent, and whether it is known where `offset` is.
+    pub(crate) fn sight(&self, offset: Offset) -> Sight {
+        let known = self.known();
+        let first = (self.base, 0);
+        let found = known.boundaries.iter().chain([&first]).find(|(boundary, _)| *boundary == offset);
+        Sight { extent: known.extent, position: found.map(|(_, position)| *position), cuts: known.cuts }
+    }
+
+    /// Remembers that what follows `offset` begins at `position`, as was found out after `sight`.
+    pub(crate) fn remember(&self, offset: Offset, position: u64, sight: &Sight) {
+        let mut known = self.known();
+        let is_new = known.boundaries.iter().all(|(boundary, _)| *boundary != offset);
+        if is_new && known.cuts == sight.cuts {
+            let next = known.next;
+            known.boundaries[next] = (offset, position);
+            known.next = (next + 1) % BOUNDARIES;
+        }
     }
 
     /// Writes `bytes` after the end. Nothing is visible before [`Segment::extend`].
@@ -215,7 +269,11 @@ impl Segment {
 
     /// Counts what was written.
     pub(crate) fn extend(&self, extent: Extent) {
-        *self.extent.lock().unwrap_or_else(PoisonError::into_inner) = extent;
+        let mut known = self.known();
+        if extent.size_bytes < known.extent.size_bytes {
+            *known = Known { cuts: known.cuts + 1, ..Known::new(extent) };
+        }
+        known.extent = extent;
     }
 
     pub(crate) fn io_error(&self) -> impl Fn(io::Error) -> ReadError + '_ {
@@ -257,6 +315,12 @@ impl Segment {
     ) -> Result<Option<(u64, BatchHeader)>, ReadError> {
         let from = self.index.position_before(self.relative(offset)).map_err(self.io_error())?;
         self.find(from, size_bytes, reads, |header| header.last_offset() >= offset)
+    }
+
+    /// Bytes of the batch that begins at `position`.
+    pub(crate) fn batch_bytes(&self, position: u64, size_bytes: u64, reads: Reads) -> Result<u64, ReadError> {
+        let batch = self.find(position, size_bytes, reads, |_| true)?;
+        Ok(batch.map_or(0, |(_, header)| header.size_bytes as u64))
     }
 
     /// The first batch that ends after `from` and holds a record of `timestamp_ms` or later.

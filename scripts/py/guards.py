@@ -26,6 +26,7 @@ STATE = SRC + "log/state.rs"
 PROVE = SRC + "log/prove.rs"
 IO = SRC + "io/mod.rs"
 SCAN = SRC + "scan.rs"
+SEGMENT = SRC + "segment.rs"
 SYNC = SRC + "log/sync.rs"
 MARKS = SRC + "watermark.rs"
 
@@ -208,6 +209,9 @@ GUARDS = [
     ("cut-generation",
      "what was begun for batches that were cut counts for those that came instead",
      [(MARKS, "if generation != self.generation {", "if false {")]),
+    ("cut-boundaries",
+     "where batches began before a cut is believed after it",
+     [(SEGMENT, "if extent.size_bytes < known.extent.size_bytes {", "if false {")]),
     ("cut-waiters",
      "an append that was cut is acknowledged when others in its place are durable",
      [(MARKS, "match (kept, self.durable >= end) {", "match (kept || true, self.durable >= end) {")]),

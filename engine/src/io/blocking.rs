@@ -12,6 +12,7 @@ use std::fs::{self, File, OpenOptions};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
@@ -140,7 +141,12 @@ impl Io for BlockingIo {
                 options.create(true).truncate(false);
             }
         }
-        Ok(Arc::new(PlainFile(options.open(path)?)))
+        // Else the first read after each append changes the inode, too (relatime). Only its owner may ask for that.
+        let file = match options.custom_flags(nix::libc::O_NOATIME).open(path) {
+            Err(err) if err.kind() == ErrorKind::PermissionDenied => options.custom_flags(0).open(path)?,
+            opened => opened?,
+        };
+        Ok(Arc::new(PlainFile(file)))
     }
 
     fn open_direct(&self, path: &Path) -> io::Result<Arc<dyn DirectFile>> {

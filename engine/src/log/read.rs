@@ -236,39 +236,56 @@ impl Log {
         let segments = self.segment_list();
         let after = segments.partition_point(|segment| segment.base <= offset);
         for segment in &segments[after.saturating_sub(1)..] {
-            let extent = segment.extent();
+            let sight = segment.sight(offset);
+            let extent = sight.extent;
             if extent.end <= offset {
                 continue;
             }
-            let Some((position, first)) = segment.locate(offset, extent.size_bytes, reads)? else { continue };
-            let limit = if end >= extent.end {
-                extent.size_bytes
+            let (position, first_bytes) = match sight.position {
+                Some(position) => (position, None),
+                None => match segment.locate(offset, extent.size_bytes, reads)? {
+                    Some((position, first)) => (position, Some(first.size_bytes as u64)),
+                    None => continue,
+                },
+            };
+            let boundary = if end >= extent.end {
+                Some((extent.end, extent.size_bytes))
             } else {
                 let hidden = segment.locate(end, extent.size_bytes, reads)?;
-                hidden.map_or(extent.size_bytes, |(position, _)| position)
+                hidden.map(|(position, _)| (end, position))
             };
-            return self.cut(segment, (position, &first), limit, size, reads);
+            let limit = boundary.map_or(extent.size_bytes, |(_, limit)| limit);
+            let slice = self.cut(segment, (position, first_bytes), limit, size, reads)?;
+            if let (Some(slice), Some((end, limit))) = (&slice, boundary)
+                && slice.position + slice.len == limit
+            {
+                segment.remember(end, limit, &sight);
+            }
+            return Ok(slice);
         }
         Ok(None)
     }
 
-    /// Of the batches from `position` on, where `first` begins: as many as fit.
+    /// Of the batches from `position` on, where one begins: as many as fit.
     fn cut(
         &self,
         segment: &Arc<Segment>,
-        (position, first): (u64, &BatchHeader),
+        (position, first_bytes): (u64, Option<u64>),
         limit: u64,
         (bytes_max, one_at_least): (u64, bool),
         reads: Reads,
     ) -> Result<Option<Slice>, ReadError> {
         let slice = |len| Some(self.slice(segment, position, len));
-        let first_bytes = first.size_bytes as u64;
         if position >= limit {
             return Ok(None);
         }
         if limit - position <= bytes_max {
             return Ok(slice(limit - position));
         }
+        let first_bytes = match first_bytes {
+            Some(bytes) => bytes,
+            None => segment.batch_bytes(position, limit, reads)?,
+        };
         if first_bytes > bytes_max {
             return Ok(if one_at_least { slice(first_bytes) } else { None });
         }

@@ -9,6 +9,7 @@ use std::io::{ErrorKind, Read};
 use std::os::unix::net::UnixStream;
 
 on_every_backend!(
+    readers_go_on_where_they_were_and_after_a_cut_elsewhere,
     a_read_in_mid_batch_begins_with_that_batch,
     limits_hold_but_for_one_batch_that_is_larger,
     a_read_outside_of_the_log_says_what_there_is,
@@ -136,6 +137,41 @@ fn what_is_not_in_the_page_cache_is_told_and_brought_there(backend: &Backend) {
         outcome.err()
     });
     assert_eq!(waited.unwrap().kind(), ErrorKind::WouldBlock);
+}
+
+fn readers_go_on_where_they_were_and_after_a_cut_elsewhere(backend: &Backend) {
+    let store = backend.open(config());
+    let log = store.create_log("t-0", id(1), LogConfig::default()).unwrap();
+    let mut all = Vec::new();
+    let mut places = [Offset::ZERO; 6];
+    let read = |from: Offset, bytes_max| {
+        let slice = log.read(from, bytes_max, true, ReadBound::Visible).unwrap().unwrap();
+        slice.read().unwrap()
+    };
+    for round in 0..40 {
+        let size = 1 + round % 7;
+        let base = append(&log, batch(round, size, 0), Durability::Written);
+        all.push((Offset(base.0 + size), read(base, u64::MAX)));
+        if round % 10 == 9 {
+            // What comes in its place has another size.
+            let (cut, _) = all.remove(all.len() - 3);
+            all.truncate(all.len() - 2);
+            let cut = log.truncate(Offset(cut.0 - 1)).unwrap();
+            places.iter_mut().for_each(|place| *place = (*place).min(cut));
+        }
+        let written = log.progress().written;
+        for (reader, place) in places.iter_mut().enumerate() {
+            // Each at a pace of its own, one of them batch by batch.
+            if !(round as usize).is_multiple_of(reader + 1) || *place == written {
+                continue;
+            }
+            let rest: Vec<u8> =
+                all.iter().filter(|(end, _)| end > place).flat_map(|(_, bytes)| bytes.clone()).collect();
+            let found = read(*place, if reader == 5 { 1 } else { u64::MAX });
+            assert!(rest.starts_with(&found) && (reader == 5 || rest.len() == found.len()), "round {round}");
+            *place = if reader == 5 { all.iter().find(|(end, _)| end > place).unwrap().0 } else { written };
+        }
+    }
 }
 
 fn a_slice_outlives_what_becomes_of_the_log(backend: &Backend) {

@@ -170,3 +170,31 @@ fn share_descriptors(config: &mut Config, limit: u64) {
         "the limit of open files is shared out; raise it (LimitNOFILE, ulimit -n) for more"
     );
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_descriptors_are_shared_out_so_that_all_have_some() {
+        for limit in [1, 192, 256, 1024, 20_000, DESCRIPTORS_PLENTY - 1] {
+            let mut config = Config::default();
+            share_descriptors(&mut config, limit);
+            let taken = (config.open_segments_max + config.connections_max) as u64;
+            assert!(config.open_segments_max > 0 && config.connections_max > 0, "{limit}");
+            assert!(taken <= limit.saturating_sub(DESCRIPTORS_KEPT).max(3), "{limit}: {taken}");
+        }
+    }
+
+    #[test]
+    fn what_the_operator_says_of_segments_holds_and_so_do_many_descriptors() {
+        let as_given = |config: Config, limit| {
+            let mut shared = config.clone();
+            share_descriptors(&mut shared, limit);
+            let counts = |config: &Config| (config.open_segments_max, config.connections_max);
+            assert_eq!(counts(&shared), counts(&config));
+        };
+        as_given(Config { open_segments_max: 7, ..Config::default() }, 1024);
+        as_given(Config::default(), DESCRIPTORS_PLENTY);
+    }
+}
