@@ -1,7 +1,7 @@
 //! Reading: which bytes of which segment, for `sendfile` or into memory.
 
 use super::{Log, suspect};
-use crate::batch::BatchHeader;
+use crate::batch::{BatchError, BatchHeader, HEADER_BYTES};
 use crate::error::ReadError;
 use crate::journal::Journal;
 use crate::offset::Offset;
@@ -255,6 +255,9 @@ impl Log {
                 hidden.map(|(position, _)| (end, position))
             };
             let limit = boundary.map_or(extent.size_bytes, |(_, limit)| limit);
+            if position >= limit {
+                break;
+            }
             let slice = self.cut(segment, (position, first_bytes), limit, size, reads)?;
             if let (Some(slice), Some((end, limit))) = (&slice, boundary)
                 && slice.position + slice.len == limit
@@ -263,7 +266,19 @@ impl Log {
             }
             return Ok(slice);
         }
-        Ok(None)
+        match segments.last().filter(|_| self.failure().is_some()) {
+            // The kernel dropped pages of segment or index.
+            Some(last) => {
+                let reason = BatchError::Incomplete { have_bytes: 0, need_bytes: HEADER_BYTES };
+                Err(ReadError::Damaged {
+                    file: last.path.clone(),
+                    position: last.extent().size_bytes,
+                    reason,
+                })
+            }
+            // The log was cut meanwhile.
+            None => Ok(None),
+        }
     }
 
     /// Of the batches from `position` on, where one begins: as many as fit.
@@ -276,9 +291,6 @@ impl Log {
         reads: Reads,
     ) -> Result<Option<Slice>, ReadError> {
         let slice = |len| Some(self.slice(segment, position, len));
-        if position >= limit {
-            return Ok(None);
-        }
         if limit - position <= bytes_max {
             return Ok(slice(limit - position));
         }

@@ -384,3 +384,22 @@ fn names_in_the_directory_of_a_log_that_is_being_deleted_are_durable_or_the_sync
     store.core.io.remove_dir(&gone).unwrap();
     log.dir_changed_again().sync_names().unwrap();
 }
+
+/// A dropped page may show an older batch in the place of one, so that a search finds nothing.
+#[test]
+fn what_a_store_that_failed_cannot_find_is_lost_and_not_absent() {
+    let disk = Disk::new(1);
+    let store = open(&disk);
+    let log = create(&store, "t-0");
+    (0..3).for_each(|_| _ = log.append(&mut batch(), Durability::Written).unwrap());
+    let segment = Arc::clone(&log.segment_list()[0]);
+    let batch_bytes = segment.extent().size_bytes / 3;
+    let mut first = vec![0; usize::try_from(batch_bytes).unwrap()];
+    assert_eq!(segment.file.read_at(&mut first, 0).unwrap(), first.len());
+    store.core.journal.fail("syncing it".into(), io::ErrorKind::Other.into());
+    let read = |offset| log.read(Offset(offset), 1000, true, ReadBound::Visible);
+    assert!(read(2).unwrap().is_some_and(|slice| slice.len() == batch_bytes));
+    segment.file.write_at(&[io::IoSlice::new(&first)], 2 * batch_bytes).unwrap();
+    assert!(matches!(read(2), Err(crate::error::ReadError::Lost { .. })), "{:?}", read(2));
+    assert!(read(3).unwrap().is_none() && read(0).unwrap().is_some());
+}
