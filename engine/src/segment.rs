@@ -215,8 +215,7 @@ impl Segment {
     /// The extent, and whether it is known where `offset` is.
     pub(crate) fn sight(&self, offset: Offset) -> Sight {
         let known = self.known();
-        let first = (self.base, 0);
-        let found = known.boundaries.iter().chain([&first]).find(|(boundary, _)| *boundary == offset);
+        let found = known.boundaries.iter().find(|(boundary, _)| *boundary == offset);
         Sight { extent: known.extent, position: found.map(|(_, position)| *position), cuts: known.cuts }
     }
 
