@@ -386,9 +386,16 @@ impl History {
 
     fn delete(&mut self, store: &Store) -> Outcome<()> {
         let Some((name, _)) = self.any_log(store) else { return Ok(()) };
-        if self.random.percent(30) {
+        let synced_meanwhile = self.random.percent(20);
+        if synced_meanwhile {
+            // A checkpoint that was begun comes to its syncs in the middle of it, and one of them fails.
+            sim::step_checkpoint(store);
+            self.disk.set_faults(Faults { sync_dir_per_mille: 500, once: true, ..Faults::default() });
+            self.coverage.count("deletions while a checkpoint syncs");
+        }
+        if synced_meanwhile || self.random.percent(30) {
             // In the middle of it, where there are names that are not durable yet.
-            let operations = self.random.within(1..=8);
+            let operations = self.random.within(1..=if synced_meanwhile { 20 } else { 8 });
             self.disk.stop_after(operations);
         }
         let outcome = store.delete_log(&name).map_err(|err| err.to_string());
