@@ -54,7 +54,7 @@ def known_differences(client_dir):
 
 def judge(client_dir, name, language, version, status, output, data, result):
     known, seen, problems = known_differences(pathlib.Path(client_dir)), {}, []
-    stored = {codec for path in pathlib.Path(data).glob("*/*.log") for codec in codecs(path)}
+    stored = {codec for path in pathlib.Path(data).glob("*/*.log") for codec, _ in codecs(path)}
     for line in pathlib.Path(output).read_text(errors="replace").splitlines():
         word, _, rest = line.partition(" ")
         feature, _, note = rest.partition(": ")
