@@ -9,8 +9,6 @@
 mod support;
 
 use ringmain_engine::{Durability, LogConfig, Offset, ReadBound};
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::os::unix::net::UnixStream;
 use support::backend::Backend;
 use support::*;
@@ -24,41 +22,11 @@ const READ: u64 = 2;
 /// The bytes of a slice in memory: one buffer.
 const BYTES: u64 = 1;
 
-thread_local! {
-    static COUNT: Cell<u64> = const { Cell::new(0) };
-}
-
-struct Counting;
-
-// SAFETY: all calls are passed on to the system's allocator unchanged; the counter allocates nothing, since it
-// is made without code and has nothing to drop.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        COUNT.set(COUNT.get() + 1);
-        // SAFETY: the caller keeps what the trait demands.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
-        // SAFETY: as above.
-        unsafe { System.dealloc(ptr, layout) }
-    }
-
-    unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        COUNT.set(COUNT.get() + 1);
-        // SAFETY: as above.
-        unsafe { System.realloc(ptr, layout, new_size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
 /// How often this thread asked for memory meanwhile.
 fn counted<T>(work: impl FnOnce() -> T) -> (u64, T) {
-    let before = COUNT.get();
-    let done = work();
-    (COUNT.get() - before, done)
+    let mut done = None;
+    let info = allocation_counter::measure(|| done = Some(work()));
+    (info.count_total, done.unwrap())
 }
 
 fn backends() -> impl Iterator<Item = Backend> {
