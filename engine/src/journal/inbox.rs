@@ -27,14 +27,14 @@ pub(super) struct Inbox {
 }
 
 impl Inbox {
-    /// Whether the logs are worth an entry now.
+    /// Whether there are logs, and they are worth an entry now.
     pub(super) fn is_ripe(&self) -> bool {
-        self.hurried || self.stop || self.eager_bytes >= EAGER_BYTES
+        !self.logs.is_empty() && (self.hurried || self.stop || self.eager_bytes >= EAGER_BYTES)
     }
 
     /// Whether there is nothing for the thread to do.
     pub(super) fn is_quiet(&self) -> bool {
-        (self.logs.is_empty() || !self.is_ripe())
+        !self.is_ripe()
             && self.notes.is_empty()
             && self.files.is_empty()
             && self.free_before.is_none()
@@ -53,18 +53,16 @@ impl Inbox {
     /// Takes what there is; logs only if they are worth an entry. Copies of logs taken before are forgotten.
     pub(super) fn take(&mut self, copies: &mut Copies) -> Self {
         let mut taken = Self { stop: self.stop, ..Self::default() };
-        if !self.is_ripe() {
-            taken.logs = std::mem::take(&mut self.logs);
-            taken.eager_bytes = self.eager_bytes;
-            std::mem::swap(&mut taken.copies, &mut self.copies);
-        } else if !self.logs.is_empty() {
+        if self.is_ripe() {
             copies.clear();
             std::mem::swap(copies, &mut self.copies);
-            // Empty, with the memory of the one before.
-            std::mem::swap(&mut taken.copies, &mut self.copies);
         } else {
-            std::mem::swap(&mut taken.copies, &mut self.copies);
+            taken.logs = std::mem::take(&mut self.logs);
+            // Without logs these are of such as were taken already.
+            taken.eager_bytes = if taken.logs.is_empty() { 0 } else { self.eager_bytes };
         }
+        // What stays, or empty, with the memory of the one before.
+        std::mem::swap(&mut taken.copies, &mut self.copies);
         std::mem::swap(self, &mut taken);
         taken
     }

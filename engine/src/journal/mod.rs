@@ -169,10 +169,10 @@ impl Journal {
         }
         let is_new = !log.queued.swap(true, Ordering::AcqRel);
         let mut inbox = self.inbox();
+        let was_ripe = inbox.is_ripe();
         if is_new {
             inbox.logs.push(Arc::clone(log));
         }
-        let was_ripe = inbox.is_ripe();
         if let Some((bytes, pending)) = appended {
             inbox.appended(log, is_new, bytes, pending);
         }
@@ -408,5 +408,45 @@ impl Drop for JournalThread {
             // A panic of the thread was reported by it.
             let _ = thread.join();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::sim::Disk;
+    use crate::log::{LogConfig, LogId};
+    use crate::store::StoreConfig;
+
+    #[derive(Debug, Default)]
+    struct Bell(AtomicU64);
+
+    impl Wake for Bell {
+        fn wake(&self) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn a_thread_that_parked_with_a_late_hurry_is_woken() {
+        let store =
+            crate::sim::open(&Disk::new(1), std::path::Path::new("/store"), StoreConfig::default()).unwrap();
+        let log = store.create_log("t-0", LogId([1; 16]), LogConfig::default()).unwrap();
+        let (journal, bell) = (Journal::default(), Arc::new(Bell::default()));
+        journal.waker.set(Arc::clone(&bell) as Arc<dyn Wake>).unwrap();
+        let mut copies = inbox::Copies::default();
+        journal.enqueue(&log, None);
+        journal.inbox().hurried = true;
+        // The thread has taken the log out of the inbox, but has not come to it.
+        assert_eq!(journal.inbox().take(&mut copies).logs.len(), 1);
+        journal.enqueue(&log, None);
+        journal.hurry();
+        journal.parked.store(true, Ordering::SeqCst);
+        assert!(journal.inbox().is_quiet());
+        log.queued.store(false, Ordering::SeqCst);
+        journal.enqueue(&log, None);
+        journal.hurry();
+        assert_eq!(bell.0.load(Ordering::SeqCst), 1);
+        assert_eq!(journal.inbox().take(&mut copies).logs.len(), 1);
     }
 }
