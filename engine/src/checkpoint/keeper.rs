@@ -15,6 +15,10 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+/// Write-back of a segment that still grows is begun in whole pieces of so many bytes: with ten thousand logs, each of
+/// which has got a few records, a call and a write for each of them would cost more than the appends.
+const WRITE_BACK_PIECE_BYTES: u64 = 64 << 10;
+
 /// What a store shares with its threads.
 #[derive(Debug)]
 pub(crate) struct StoreCore {
@@ -214,24 +218,32 @@ impl Keeper {
 
     /// Has the kernel begin to write what was appended, so that a checkpoint finds little to wait for.
     fn write_back(&mut self, core: &StoreCore) {
-        for log in all_logs(core) {
+        let logs = all_logs(core);
+        // Anew each time: logs that are deleted leave nothing.
+        let before = std::mem::replace(&mut self.written_back, HashMap::with_capacity(logs.len()));
+        for log in logs {
             let segments = log.segment_list();
-            let (mut base, mut from) = self.written_back.get(&log.number).copied().unwrap_or_default();
-            for segment in segments.iter() {
+            let (mut base, mut from) = before.get(&log.number).copied().unwrap_or_default();
+            for (at, segment) in segments.iter().enumerate() {
                 if segment.base < base {
                     continue;
                 }
-                let size_bytes = segment.extent().size_bytes;
                 let begin = if segment.base == base { from } else { 0 };
-                if size_bytes > begin {
+                let end = write_back_end(segment.extent().size_bytes, at + 1 < segments.len());
+                if end > begin {
                     // It proves nothing, and what it cannot write a sync will tell.
-                    let _ = segment.file.write_back(begin, size_bytes - begin);
+                    let _ = segment.file.write_back(begin, end - begin);
                 }
-                (base, from) = (segment.base, size_bytes);
+                (base, from) = (segment.base, end);
             }
             self.written_back.insert(log.number, (base, from));
         }
     }
+}
+
+/// How far write-back of a segment is to get: to its end once it is closed.
+fn write_back_end(size_bytes: u64, closed: bool) -> u64 {
+    if closed { size_bytes } else { size_bytes - size_bytes % WRITE_BACK_PIECE_BYTES }
 }
 
 fn is_full(err: &io::Error) -> bool {
@@ -334,5 +346,60 @@ impl Drop for KeeperThread {
             // A panic of the thread was reported by it.
             let _ = thread.join();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::{LogConfig, LogId};
+    use crate::record::BatchBuilder;
+    use crate::sim::{self, Disk, Faults};
+    use crate::store::{Store, StoreConfig};
+    use crate::watermark::Durability;
+    use std::path::Path;
+
+    fn open(disk: &Disk) -> Store {
+        sim::open(disk, Path::new("/data"), StoreConfig::default()).unwrap()
+    }
+
+    #[test]
+    fn write_back_is_begun_once_and_in_whole_pieces() {
+        let disk = Disk::new(1);
+        disk.set_write_back(0);
+        // It fails where it is begun: failures are counted.
+        disk.set_faults(Faults { write_back_per_mille: 1000, ..Faults::default() });
+        let store = open(&disk);
+        let log = store.create_log("t-0", LogId([1; 16]), LogConfig::default()).unwrap();
+        let append = |value_bytes: u64| {
+            let mut builder = BatchBuilder::new();
+            builder.push(1, None, Some(&vec![b'x'; value_bytes as usize]));
+            log.append(&mut builder.finish().unwrap(), Durability::Written).unwrap();
+        };
+        let begun = || {
+            store.core().keeper().write_back(store.core());
+            disk.fault_hits().write_backs
+        };
+        append(WRITE_BACK_PIECE_BYTES / 2);
+        assert_eq!(begun(), 0, "less than a piece");
+        append(WRITE_BACK_PIECE_BYTES);
+        assert_eq!(begun(), 1);
+        assert_eq!(begun(), 1, "all but a part of a piece was begun");
+        assert_eq!(write_back_end(WRITE_BACK_PIECE_BYTES + 1, true), WRITE_BACK_PIECE_BYTES + 1);
+    }
+
+    #[test]
+    fn write_back_remembers_no_deleted_log() {
+        let store = open(&Disk::new(1));
+        let remembered = || {
+            store.core().keeper().write_back(store.core());
+            store.core().keeper().written_back.len()
+        };
+        for name in ["t-0", "t-1"] {
+            store.create_log(name, LogId([1; 16]), LogConfig::default()).unwrap();
+        }
+        assert_eq!(remembered(), 2);
+        store.delete_log("t-1").unwrap();
+        assert_eq!(remembered(), 1);
     }
 }
