@@ -1,6 +1,7 @@
 //! Administration: topics and groups.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use crate::backoff::Backoff;
 use crate::client::Client;
@@ -271,7 +272,7 @@ impl Admin {
     ///
     /// # Errors
     /// When no broker answers.
-    pub async fn topics(&self) -> Result<Vec<TopicInfo>, AdminError> {
+    pub async fn topics(&self) -> Result<Vec<Arc<TopicInfo>>, AdminError> {
         let response = retrying!(self, async {
             let response = self.client.metadata(None, false).await;
             response.map_err(AdminError::from)
@@ -301,16 +302,16 @@ impl Admin {
         let led: Vec<i32> = led.map(|partition| partition.partition).collect();
         let earliest = self.offsets(topic, &led, OffsetSpec::Earliest).await?;
         let latest = self.offsets(topic, &led, OffsetSpec::Latest).await?;
-        let describe = |partition: crate::cluster::PartitionInfo| PartitionDescription {
+        let describe = |partition: &crate::cluster::PartitionInfo| PartitionDescription {
             partition: partition.partition,
             leader: partition.leader,
             leader_epoch: partition.leader_epoch,
             earliest: earliest.get(&partition.partition).copied(),
             latest: latest.get(&partition.partition).copied(),
-            replicas: partition.replicas,
-            in_sync: partition.in_sync,
+            replicas: partition.replicas.clone(),
+            in_sync: partition.in_sync.clone(),
         };
-        Ok(info.partitions.into_iter().map(describe).collect())
+        Ok(info.partitions.iter().map(describe).collect())
     }
 
     async fn offsets(

@@ -165,7 +165,7 @@ impl Client {
     ///
     /// # Errors
     /// When no broker answers, or there is no such topic. Retrying is up to the caller.
-    pub async fn topic(&self, name: &str, create: bool) -> Result<TopicInfo, ClusterError> {
+    pub async fn topic(&self, name: &str, create: bool) -> Result<Arc<TopicInfo>, ClusterError> {
         let age_max = self.inner.config.metadata_age_max;
         if let Some((topic, learnt)) = self.cluster().topic(name)
             && learnt.elapsed() < age_max
@@ -179,7 +179,7 @@ impl Client {
     ///
     /// # Errors
     /// When no broker answers, or there is no such topic.
-    pub async fn fresh_topic(&self, name: &str, create: bool) -> Result<TopicInfo, ClusterError> {
+    pub async fn fresh_topic(&self, name: &str, create: bool) -> Result<Arc<TopicInfo>, ClusterError> {
         let response = self.metadata(Some(&[name]), create).await?;
         let of_topic = |code| ClusterError::Topic { topic: name.to_owned(), code };
         let found = response
@@ -199,7 +199,7 @@ impl Client {
     ///
     /// # Errors
     /// When no broker answers, or there is no such topic.
-    pub async fn topic_retrying(&self, name: &str, create: bool) -> Result<TopicInfo, ClusterError> {
+    pub async fn topic_retrying(&self, name: &str, create: bool) -> Result<Arc<TopicInfo>, ClusterError> {
         let mut backoff = Backoff::new(&self.inner.config, self.inner.config.operation_timeout);
         loop {
             let error = match self.topic(name, create).await {

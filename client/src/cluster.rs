@@ -1,6 +1,7 @@
 //! What is known of a cluster: its brokers, and who leads which partition.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use tokio::time::Instant;
 
@@ -40,8 +41,11 @@ impl TopicInfo {
     /// # Errors
     /// When the topic has no such partition.
     pub fn partition(&self, partition: i32) -> Result<&PartitionInfo, ClusterError> {
-        self.partitions.iter().find(|info| info.partition == partition).ok_or_else(|| {
-            ClusterError::NoPartition { topic: self.name.clone(), partition, count: self.partitions.len() }
+        let found = self.partitions.binary_search_by_key(&partition, |info| info.partition);
+        found.map(|at| &self.partitions[at]).map_err(|_| ClusterError::NoPartition {
+            topic: self.name.clone(),
+            partition,
+            count: self.partitions.len(),
         })
     }
 }
@@ -53,12 +57,12 @@ pub(crate) struct Cluster {
     pub(crate) brokers: HashMap<i32, String>,
     /// The broker to send topic changes to.
     pub(crate) controller: Option<i32>,
-    topics: HashMap<String, (TopicInfo, Instant)>,
+    topics: HashMap<String, (Arc<TopicInfo>, Instant)>,
 }
 
 impl Cluster {
     /// A topic, and when it was learnt of.
-    pub(crate) fn topic(&self, name: &str) -> Option<(&TopicInfo, Instant)> {
+    pub(crate) fn topic(&self, name: &str) -> Option<(&Arc<TopicInfo>, Instant)> {
         self.topics.get(name).map(|(topic, learnt)| (topic, *learnt))
     }
 
@@ -99,7 +103,7 @@ impl Cluster {
                 .collect();
             partitions.sort_unstable_by_key(|info| info.partition);
             let topic = TopicInfo { name: name.clone(), internal: topic.is_internal, partitions };
-            self.topics.insert(name, (topic, now));
+            self.topics.insert(name, (Arc::new(topic), now));
         }
         errors
     }

@@ -196,7 +196,7 @@ async fn list(args: ListArgs) -> Result<(), CliError> {
         replication_factor: topic.partitions.first().map_or(0, |first| first.replicas.len()),
         partitions: topic.partitions.len(),
         internal: topic.internal,
-        name: topic.name,
+        name: topic.name.clone(),
     });
     let rows: Vec<TopicRow> = rows.collect();
     if args.json {
