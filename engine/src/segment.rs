@@ -8,6 +8,7 @@ use crate::offset::Offset;
 use crate::scan::{Reads, Scanner};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Mutex, MutexGuard};
+use std::cell::Cell;
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
@@ -335,6 +336,25 @@ impl Segment {
         let wanted =
             |header: &BatchHeader| header.max_timestamp_ms >= timestamp_ms && header.last_offset() >= from;
         self.find(position, size_bytes, Reads::Any, wanted)
+    }
+
+    /// The largest timestamp of the batches that begin at `from` or later.
+    pub(crate) fn max_timestamp_from(&self, from: Offset, extent: &Extent) -> Result<Option<i64>, ReadError> {
+        if let Some(max) = extent.max_timestamp
+            && max.offset >= from
+        {
+            return Ok(Some(max.timestamp_ms));
+        }
+        // The largest lies before: only the headers tell what is largest among the rest.
+        let position = self.index.position_before(self.relative(from)).map_err(self.io_error())?;
+        let largest = Cell::new(None);
+        self.find(position, extent.size_bytes, Reads::Any, |header| {
+            if header.base_offset >= from {
+                largest.set(largest.get().max(Some(header.max_timestamp_ms)));
+            }
+            false
+        })?;
+        Ok(largest.get())
     }
 
     /// The last batch boundary in `from..=limit`, where `from` is one.

@@ -6,8 +6,11 @@ use crate::handler;
 use crate::wire::messages::{self, ApiKey};
 use crate::wire::{ErrorCodes, Malformed, Message, Request, RequestHeader, Response};
 use futures_util::future::LocalBoxFuture;
+use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// A frame that was received.
 pub(crate) struct Call<'a> {
@@ -183,10 +186,28 @@ where
     let context = Context { broker: Arc::clone(broker), header: header.clone(), peer };
     Outcome::Answer(Answer::Control(Box::pin(async move {
         // As a task of its own: what was begun is finished, though the client be gone.
-        let handled = tokio::task::spawn_local(handle(context, message)).await;
-        let response = handled.map_err(|err| format!("its handler ended early: {err}"))?;
-        Response::message(&header, &response).map_err(|err| format!("its answer cannot be encoded: {err}"))
+        let quotas = Arc::clone(&context.broker);
+        let handled = tokio::task::spawn_local(timed(handle(context, message))).await;
+        let (mut response, took) = handled.map_err(|err| format!("its handler ended early: {err}"))?;
+        let throttle_ms = quotas.throttle_for_time_ms(&header.client_id, took);
+        response.set_throttle_ms(throttle_ms);
+        let answer = Response::message(&header, &response);
+        let answer = answer.map_err(|err| format!("its answer cannot be encoded: {err}"))?;
+        Ok(Response { throttle_ms, ..answer })
     })))
+}
+
+/// Gives, beside its result, the time that a thread was at it: not that for which it waited.
+async fn timed<F: Future>(work: F) -> (F::Output, Duration) {
+    let mut work = pin!(work);
+    let mut took = Duration::ZERO;
+    poll_fn(|context| {
+        let began = Instant::now();
+        let polled = work.as_mut().poll(context);
+        took += began.elapsed();
+        polled.map(|result| (result, took))
+    })
+    .await
 }
 
 /// Why a request that cannot be read ends its connection.

@@ -19,7 +19,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use thiserror::Error;
 use tokio::sync::{Semaphore, watch};
 
@@ -72,6 +72,10 @@ pub(crate) struct Broker {
     /// Connections by the address that they come from.
     pub(crate) connections_by_address: Mutex<HashMap<IpAddr, usize>>,
     pub(crate) cold_reads: ColdReads,
+    /// Searches by time that may be under way.
+    pub(crate) timestamp_scans: Semaphore,
+    /// Lines of the log on connections that were closed for what they sent.
+    pub(crate) broken: LineBudget,
     /// Bytes that large requests may still take while they are received; see `queued.max.request.bytes`.
     pub(crate) receiving_bytes: Arc<Semaphore>,
     /// The same for requests that wait for their answers. Apart, so that who holds half a request open does not
@@ -88,10 +92,14 @@ impl Broker {
     /// For how long a client is to wait that used `amount` now, and a thread since `began`.
     pub(crate) fn throttle_ms(&self, client_id: &str, kind: Use, amount: u64, began: Option<Instant>) -> u32 {
         let Some(began) = began else { return 0 };
-        let (quotas, now_ms) = (self.catalog.quotas(), clock::monotonic_ms());
-        let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-        let by_bytes = quotas.charge(client_id, kind, amount, now_ms);
-        by_bytes.max(quotas.charge(client_id, Use::Request, micros, now_ms))
+        let by_bytes = self.catalog.quotas().charge(client_id, kind, amount, clock::monotonic_ms());
+        by_bytes.max(self.throttle_for_time_ms(client_id, began.elapsed()))
+    }
+
+    /// For how long a client is to wait for whose request a thread was at work for so long.
+    pub(crate) fn throttle_for_time_ms(&self, client_id: &str, took: Duration) -> u32 {
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.catalog.quotas().charge(client_id, Use::Request, micros, clock::monotonic_ms())
     }
 }
 
@@ -176,6 +184,7 @@ impl Running {
         let producer_ids = ProducerIds::new(config.producer_id_block);
         let connections = AtomicUsize::new(0);
         let cold_reads = ColdReads::new(config.cold_reads_max);
+        let timestamp_scans = Semaphore::new(config.timestamp_scans_max);
         // A single request always has room.
         let bytes = config.queued_request_bytes_max.max(config.request_bytes_max);
         let memory = || Arc::new(Semaphore::new(bytes.min(Semaphore::MAX_PERMITS)));
@@ -195,6 +204,8 @@ impl Running {
             crowded: LineBudget::default(),
             connections_by_address: Mutex::default(),
             cold_reads,
+            timestamp_scans,
+            broken: LineBudget::default(),
             receiving_bytes: memory(),
             waiting_bytes: memory(),
             draining: AtomicBool::new(false),

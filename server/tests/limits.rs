@@ -249,6 +249,28 @@ fn a_client_over_its_quota_is_told_to_wait_and_is_not_read_from() {
 }
 
 #[test]
+fn all_requests_count_for_the_quota_of_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Process::start(dir.path());
+    let mut admin = Client::new(&broker);
+    let mut slow = broker.connect();
+    // Throttle time of a Metadata request of version 3, for no topic.
+    let metadata = request(3, 3, 9, &0i32.to_be_bytes());
+    let mut ask = || {
+        let answer = call(&mut slow, &metadata).unwrap();
+        i32::from_be_bytes(answer[4..8].try_into().unwrap())
+    };
+    assert_eq!(ask(), 0, "no quota yet");
+    // Ten microseconds of a thread in each second.
+    assert_eq!(alter(&mut admin, "client-id", Some("test"), &[("request_percentage", Some(0.001))]), 0);
+    let throttle_ms = (0..100).map(|_| ask()).find(|throttle_ms| *throttle_ms > 50).unwrap();
+    let began = Instant::now();
+    ask();
+    let waited = began.elapsed();
+    assert!(waited >= Duration::from_millis(throttle_ms as u64 - 20), "{throttle_ms} ms, but {waited:?}");
+}
+
+#[test]
 fn quotas_are_kept_over_crashes_and_described() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Process::start(dir.path());

@@ -14,9 +14,10 @@ use proto_kafka::messages::produce_response::PartitionProduceResponse;
 use proto_kafka::messages::*;
 use ringmain_client::wire::batch::{Batch, BatchBuilder, next_batch};
 use ringmain_client::wire::compression::Compression;
+use std::io::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
-use support::Process;
 use support::protocol::{Client, text};
+use support::{Process, receive};
 use uuid::Uuid;
 
 const MESSAGE_TOO_LARGE: i16 = 10;
@@ -227,10 +228,44 @@ fn every_special_timestamp_finds_its_offset() {
     let topic = DeleteRecordsTopic::default().with_name(named("t")).with_partitions(vec![partition]);
     client.ask(2, &DeleteRecordsRequest::default().with_topics(vec![topic]));
     assert_eq!(found(&mut client, now - 9), (0, 1, now));
-    let partition = DeleteRecordsPartition::default().with_offset(2);
-    let topic = DeleteRecordsTopic::default().with_name(named("t")).with_partitions(vec![partition]);
-    client.ask(2, &DeleteRecordsRequest::default().with_topics(vec![topic]));
-    assert_eq!(found(&mut client, now - 9), (0, 2, now - 5));
+    assert_eq!(found(&mut client, -3), (0, 1, now));
+    // Neither is the largest timestamp that is left looked for among what was deleted.
+    for (offset, largest) in [(2, (0, 2, now - 5)), (3, (0, 3, now - 7)), (4, (0, -1, -1))] {
+        let partition = DeleteRecordsPartition::default().with_offset(offset);
+        let topic = DeleteRecordsTopic::default().with_name(named("t")).with_partitions(vec![partition]);
+        client.ask(2, &DeleteRecordsRequest::default().with_topics(vec![topic]));
+        assert_eq!(found(&mut client, now - 9), largest);
+        assert_eq!(found(&mut client, -3), largest);
+    }
+}
+
+#[test]
+fn searches_in_batches_that_grow_take_turns() {
+    const GROWN_BYTES: usize = 60 << 20;
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Process::start_with(dir.path(), &["--set", "timestamp.scans.max=1"]);
+    let mut client = Client::new(&broker);
+    create(&mut client, "t", &[]);
+    let mut builder = BatchBuilder::new();
+    builder.push(1, None, Some(&vec![0; GROWN_BYTES]), &[]);
+    assert_eq!(produce(&mut client, "t", 9, builder.finish(Compression::Zstd, None).unwrap()).error_code, 0);
+    let before = broker.resident_bytes();
+    let asked = ListOffsetsPartition::default().with_timestamp(1).with_current_leader_epoch(-1);
+    let topic = ListOffsetsTopic::default().with_name(named("t")).with_partitions(vec![asked]);
+    let frame = Client::frame(10, &ListOffsetsRequest::default().with_topics(vec![topic]));
+    let mut streams: Vec<_> = (0..12).map(|_| broker.connect()).collect();
+    streams.iter_mut().for_each(|stream| stream.write_all(&frame).unwrap());
+    assert_eq!(
+        produce(&mut client, "t", 9, batch(&[2], 10, Compression::None)).error_code,
+        0,
+        "others go on"
+    );
+    for stream in &mut streams {
+        assert!(receive(stream).is_some());
+    }
+    let grown_bytes = broker.resident_max_bytes().saturating_sub(before);
+    assert!(grown_bytes < 4 * GROWN_BYTES as u64, "{grown_bytes} bytes for twelve searches");
+    assert_eq!(found(&mut client, 1), (0, 0, 1));
 }
 
 /// Error code, offset and timestamp that a search in "t" gives.

@@ -1,5 +1,6 @@
-//! Every version of every API that is advertised works: it is asked for with a codec of its own, and
-//! its answer is decoded to the last byte.
+//! Every version of every API that is advertised works: it is asked for with the codec's own types, and its answer is
+//! decoded to the last byte. The broker uses the same codec for the control plane: that both err alike, the clients of
+//! `scripts/interop` would tell.
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
 #[path = "versions/leaders.rs"]

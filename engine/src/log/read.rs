@@ -6,7 +6,7 @@ use crate::error::ReadError;
 use crate::journal::Journal;
 use crate::offset::Offset;
 use crate::scan::Reads;
-use crate::segment::{MaxTimestamp, Segment};
+use crate::segment::Segment;
 use nix::sys::sendfile::sendfile64;
 use std::io;
 use std::os::fd::AsFd;
@@ -363,11 +363,19 @@ impl Log {
         Ok(None)
     }
 
-    /// The largest timestamp in the log; `None` if the log is empty.
-    #[must_use]
-    pub fn max_timestamp_ms(&self) -> Option<i64> {
-        let all = self.segment_list();
-        let max = all.iter().filter_map(|segment| segment.extent().max_timestamp);
-        max.map(|max: MaxTimestamp| max.timestamp_ms).max()
+    /// The largest timestamp of the batches that begin at `from` or later; `None` if there are none. May read the
+    /// headers of a segment whose largest timestamp lies before `from`.
+    ///
+    /// # Errors
+    /// Headers that cannot be read.
+    pub fn max_timestamp_ms(&self, from: Offset) -> Result<Option<i64>, ReadError> {
+        let mut largest = None;
+        for segment in self.segment_list().iter() {
+            let extent = segment.extent();
+            if extent.end > from {
+                largest = largest.max(segment.max_timestamp_from(from, &extent)?);
+            }
+        }
+        Ok(largest)
     }
 }

@@ -54,7 +54,7 @@ fn a_read_outside_of_the_log_says_what_there_is(backend: &Backend) {
     let log = store.create_log("t-0", id(1), small()).unwrap();
     let read = |offset| log.read(Offset(offset), 1 << 20, true, ReadBound::Visible);
     assert!(read(0).unwrap().is_none() && read(1).is_err());
-    assert!(log.find_timestamp(0).unwrap().is_none() && log.max_timestamp_ms().is_none());
+    assert!(log.find_timestamp(0).unwrap().is_none() && log.max_timestamp_ms(Offset(0)).unwrap().is_none());
     for tag in 0..30 {
         append(&log, batch(tag, 3, 0), Durability::Written);
     }
@@ -204,7 +204,10 @@ fn times_are_found_in_the_first_batch_that_reaches_them(backend: &Backend) {
             let found = log.find_timestamp(target).unwrap();
             assert_eq!(found.map(|(header, _)| header.base_offset.0 / 5), expected, "time {target}");
         }
-        assert_eq!(log.max_timestamp_ms(), Some(at_ms(end - 1) + 4));
+        for from in (0..end * 5).step_by(5) {
+            assert_eq!(log.max_timestamp_ms(Offset(from)).unwrap(), Some(at_ms(end - 1) + 4), "from {from}");
+        }
+        assert_eq!(log.max_timestamp_ms(Offset(end * 5)).unwrap(), None);
     };
     check(&log, 0, 100);
     log.truncate(Offset(400)).unwrap();

@@ -96,7 +96,7 @@ impl Scrape {
             }
             Ok(())
         };
-        bytes("received_bytes", "Bytes of requests that were answered", |of| &of.received_bytes)?;
+        bytes("received_bytes", "Bytes of requests that were received", |of| &of.received_bytes)?;
         bytes("sent_bytes", "Bytes of answers", |of| &of.sent_bytes)
     }
 

@@ -430,6 +430,13 @@ impl Config {
             1024..=GIB,
             "largest batch, decompressed, that a search by time looks into"
         ),
+        number!(
+            "timestamp.scans.max",
+            timestamp_scans_max,
+            usize,
+            1..=512,
+            "searches by time that are under way at once"
+        ),
     ];
 }
 

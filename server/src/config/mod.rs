@@ -89,6 +89,7 @@ pub struct Config {
     pub offsets_rewrite_records_min: usize,
     pub producer_id_block: i64,
     pub timestamp_scan_bytes_max: usize,
+    pub timestamp_scans_max: usize,
 }
 
 impl Config {
@@ -148,6 +149,7 @@ impl Default for Config {
             offsets_rewrite_records_min: 10_000,
             producer_id_block: 1000,
             timestamp_scan_bytes_max: 128 << 20,
+            timestamp_scans_max: 4,
         }
     }
 }

@@ -14,7 +14,9 @@ use crate::wire::messages::{ListOffsetsRequest, ListOffsetsResponse};
 use crate::wire::{ErrorCode, NONE};
 use bytes::Bytes;
 use ringmain_client::wire::batch::next_batch;
+use ringmain_engine::{Log, Offset, Slice};
 use std::collections::HashSet;
+use std::ops::ControlFlow;
 
 /// Before this version an answer has no epoch.
 const LEADER_EPOCH_FROM: i16 = 4;
@@ -77,44 +79,108 @@ async fn find(
         LATEST => Ok((-1, progress.visible.0, partition.leader_epoch)),
         EARLIEST | EARLIEST_LOCAL => Ok((-1, progress.start.0, partition.leader_epoch)),
         LATEST_TIERED => Ok(NOTHING),
-        MAX_TIMESTAMP => match partition.log.max_timestamp_ms() {
-            Some(timestamp) => search(context, partition, timestamp).await,
-            None => Ok(NOTHING),
-        },
-        timestamp if timestamp >= 0 => search(context, partition, timestamp).await,
+        MAX_TIMESTAMP => search(context, partition, largest).await,
+        timestamp if timestamp >= 0 => {
+            search(context, partition, move |partition, bytes_max| {
+                let from = partition.log.progress().start;
+                by_time(partition, timestamp, from, bytes_max)
+            })
+            .await
+        }
         _ => Err(ErrorCode::InvalidRequest),
     }
 }
 
-/// On a thread for what blocks: it reads, and may decompress a whole batch.
-async fn search(context: &Context, partition: Partition, timestamp: i64) -> Result<Found, ErrorCode> {
+/// On a thread for what blocks: it reads, and may decompress a whole batch. Only so many at once, since what a batch
+/// decompresses to is memory.
+async fn search(
+    context: &Context,
+    partition: Partition,
+    find: impl FnOnce(&Partition, usize) -> Result<Found, ErrorCode> + Send + 'static,
+) -> Result<Found, ErrorCode> {
     let bytes_max = context.broker.config.timestamp_scan_bytes_max;
-    let searched = tokio::task::spawn_blocking(move || by_time(&partition, timestamp, bytes_max)).await;
+    let Ok(_slot) = context.broker.timestamp_scans.acquire().await else {
+        return Err(ErrorCode::UnknownServerError);
+    };
+    let searched = tokio::task::spawn_blocking(move || find(&partition, bytes_max)).await;
     searched.unwrap_or(Err(ErrorCode::UnknownServerError))
 }
 
-fn by_time(partition: &Partition, timestamp: i64, bytes_max: usize) -> Result<Found, ErrorCode> {
-    let failed = |err: &dyn std::fmt::Display, code| {
-        tracing::error!(log = partition.log.name(), "a search by time failed: {err}");
-        code
-    };
+/// Logs why a search failed.
+fn failed(log: &Log, err: &dyn std::fmt::Display, code: ErrorCode) -> ErrorCode {
+    tracing::error!(log = log.name(), "a search by time failed: {err}");
+    code
+}
+
+/// Gives timestamp and offset of the records of a batch at `from` or later, until `wanted` says that it is enough.
+fn visit_records(
+    log: &Log,
+    slice: &Slice,
+    from: Offset,
+    bytes_max: usize,
+    mut wanted: impl FnMut(i64, i64) -> ControlFlow<()>,
+) -> Result<(), ErrorCode> {
+    let mut bytes = Bytes::from(slice.read().map_err(|err| failed(log, &err, errors::read(&err)))?);
+    let records =
+        next_batch(&mut bytes).and_then(|batch| batch.map(|batch| batch.records(bytes_max)).transpose());
+    let records = records.map_err(|err| failed(log, &err, ErrorCode::CorruptMessage))?;
+    for record in records.into_iter().flatten() {
+        let record = record.map_err(|err| failed(log, &err, ErrorCode::CorruptMessage))?;
+        if record.offset >= from.0 && wanted(record.timestamp, record.offset).is_break() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn by_time(
+    partition: &Partition,
+    timestamp: i64,
+    mut from: Offset,
+    bytes_max: usize,
+) -> Result<Found, ErrorCode> {
     let log = &partition.log;
-    let mut from = log.progress().start;
     // A batch whose records of that time lie before the start is passed over: it holds the start, so there is one.
     loop {
         let found =
-            log.find_timestamp_from(timestamp, from).map_err(|err| failed(&err, errors::read(&err)))?;
+            log.find_timestamp_from(timestamp, from).map_err(|err| failed(log, &err, errors::read(&err)))?;
         let Some((header, slice)) = found else { return Ok(NOTHING) };
-        let mut bytes = Bytes::from(slice.read().map_err(|err| failed(&err, errors::read(&err)))?);
-        let records =
-            next_batch(&mut bytes).and_then(|batch| batch.map(|batch| batch.records(bytes_max)).transpose());
-        let records = records.map_err(|err| failed(&err, ErrorCode::CorruptMessage))?;
-        for record in records.into_iter().flatten() {
-            let record = record.map_err(|err| failed(&err, ErrorCode::CorruptMessage))?;
-            if record.timestamp >= timestamp && record.offset >= from.0 {
-                return Ok((record.timestamp, record.offset, header.leader_epoch.0));
+        let mut first = None;
+        visit_records(log, &slice, from, bytes_max, |time, offset| {
+            if time < timestamp {
+                return ControlFlow::Continue(());
             }
+            first = Some((time, offset, header.leader_epoch.0));
+            ControlFlow::Break(())
+        })?;
+        if let Some(first) = first {
+            return Ok(first);
         }
         from = header.end_offset();
+    }
+}
+
+/// The first record of the largest timestamp, of those that were not deleted.
+fn largest(partition: &Partition, bytes_max: usize) -> Result<Found, ErrorCode> {
+    let log = &partition.log;
+    let mut from = log.progress().start;
+    let first =
+        log.find_timestamp_from(i64::MIN, from).map_err(|err| failed(log, &err, errors::read(&err)))?;
+    let Some((header, slice)) = first else { return Ok(NOTHING) };
+    let mut best = NOTHING;
+    if header.base_offset < from {
+        // The largest that its header tells of may be that of a deleted record.
+        visit_records(log, &slice, from, bytes_max, |time, offset| {
+            if time > best.0 {
+                best = (time, offset, header.leader_epoch.0);
+            }
+            ControlFlow::Continue(())
+        })?;
+        from = header.end_offset();
+    }
+    let whole = log.max_timestamp_ms(from).map_err(|err| failed(log, &err, errors::read(&err)))?;
+    match whole {
+        Some(timestamp) if timestamp > best.0 => by_time(partition, timestamp, from, bytes_max),
+        _ => Ok(best),
     }
 }

@@ -114,11 +114,13 @@ pub(super) async fn serve(
         tokio::task::spawn_local(async move {
             let _guard = guard;
             tracing::debug!(%peer, "connected");
-            match connection::serve(stream, peer, broker, pool, &counters, stop).await {
+            match connection::serve(stream, peer, Arc::clone(&broker), pool, &counters, stop).await {
                 Ok(()) => tracing::debug!(%peer, "disconnected"),
                 Err(reason) => {
                     counters.broken();
-                    tracing::warn!(%peer, "connection closed: {reason}");
+                    if let Some(left_out) = broker.broken.take(clock::monotonic_ms()) {
+                        tracing::warn!(%peer, left_out, "connection closed: {reason}");
+                    }
                 }
             }
         });

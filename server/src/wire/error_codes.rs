@@ -1,4 +1,4 @@
-//! Where the answers of the control plane carry error codes, for counting them.
+//! Where the answers of the control plane carry error codes, for counting them, and how long the client is to wait.
 
 use super::NONE;
 use proto_kafka::messages::*;
@@ -7,6 +7,9 @@ use proto_kafka::messages::*;
 pub(crate) trait ErrorCodes {
     /// Gives each code in it, [`NONE`] included.
     fn each_code(&self, found: &mut dyn FnMut(i16));
+
+    /// Tells the client to wait. Versions without the field say nothing of it.
+    fn set_throttle_ms(&mut self, throttle_ms: u32);
 
     /// The codes of errors.
     fn error_codes(&self) -> Vec<i16> {
@@ -34,6 +37,10 @@ macro_rules! codes {
         $(impl ErrorCodes for $answer {
             fn each_code(&self, found: &mut dyn FnMut(i16)) {
                 $(walk!(self, found, $($path)+);)+
+            }
+
+            fn set_throttle_ms(&mut self, throttle_ms: u32) {
+                self.throttle_time_ms = i32::try_from(throttle_ms).unwrap_or(i32::MAX);
             }
         })*
     };
