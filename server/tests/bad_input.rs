@@ -188,6 +188,7 @@ fn batches_that_lie_are_refused_with_the_protocols_errors() {
     let broker = Process::start(dir.path());
     let mut witness = Witness::new(&broker);
     let mut stream = broker.connect();
+    let before = broker.resident_bytes();
     let mut refused = |records: &[u8]| produce(&mut stream, "good", 1, records).unwrap().0;
     let with = |at: usize, bytes: &[u8]| {
         let mut batch = batch();
@@ -220,6 +221,7 @@ fn batches_that_lie_are_refused_with_the_protocols_errors() {
     let mut large = BatchBuilder::new();
     large.push(1, None, Some(&vec![b'x'; 2 << 20]));
     assert_eq!(refused(&large.finish().unwrap()), MESSAGE_TOO_LARGE);
+    assert!(broker.resident_bytes() < before + (20 << 20), "memory stays flat");
     witness.check();
 }
 

@@ -383,13 +383,18 @@ fn a_session_waits_for_what_it_remembers() {
 fn a_flood_of_sessions_takes_no_more_memory_than_its_slots() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Process::start_with(dir.path(), &["--set", "max.incremental.fetch.session.cache.slots=3"]);
-    let mut client = Client::new(&broker);
+    let (mut client, mut other) = (Client::new(&broker), Client::new(&broker));
     create(&mut client, "t");
-    let mut new =
-        || client.ask(FETCH_VERSION, &in_session(0, 0, vec![topic("t", partition(0))], &[])).session_id;
-    let ids: Vec<_> = (0..6).map(|_| new()).collect();
-    assert!(ids[..3].iter().all(|id| *id != 0), "{ids:?}");
-    assert_eq!(ids[3..], [0, 0, 0], "served, without a session");
+    let before = broker.resident_bytes();
+    let mut new = || {
+        let topics = (0..100).map(|_| topic("t", partition(0))).collect();
+        client.ask(FETCH_VERSION, &in_session(0, 0, topics, &[])).session_id
+    };
+    let ids: Vec<_> = (0..2000).map(|_| new()).collect();
+    assert!(ids[..3].iter().all(|id| *id != 0), "{:?}", &ids[..3]);
+    assert!(ids[3..].iter().all(|id| *id == 0), "served, without a session");
+    assert!(broker.resident_bytes() < before + (20 << 20), "memory stays bounded");
+    produce(&mut other, "t");
 }
 
 #[test]
@@ -419,7 +424,9 @@ fn huge_sizes_and_waits_and_a_replica_id_give_a_client_nothing_more() {
     let broker =
         Process::start_with(dir.path(), &["--set", "fetch.max.bytes=1024", "--set", "fetch.max.wait.ms=300"]);
     let mut client = Client::new(&broker);
+    let mut other = Client::new(&broker);
     create(&mut client, "t");
+    create(&mut client, "kept");
     for _ in 0..20 {
         produce(&mut client, "t");
     }
@@ -427,8 +434,12 @@ fn huge_sizes_and_waits_and_a_replica_id_give_a_client_nothing_more() {
     let request = fetch(vec![asked]).with_max_bytes(i32::MAX).with_max_wait_ms(i32::MAX);
     let data = only(client.ask(FETCH_VERSION, &request.clone().with_replica_id(BrokerId(3))));
     assert!(bytes(&data) <= 1024 && data.high_watermark == 200, "{} bytes", bytes(&data));
+    let before = broker.resident_bytes();
     let began = std::time::Instant::now();
     let at_end = request.with_topics(vec![topic("t", partition(200))]);
-    assert_eq!(bytes(&only(client.ask(FETCH_VERSION, &at_end))), 0);
+    client.send(FETCH_VERSION, &at_end);
+    produce(&mut other, "kept"); // another does not wait with it
+    assert!(support::receive(&mut client.stream).is_some());
     assert!(began.elapsed() < std::time::Duration::from_secs(15), "the wait was cut short");
+    assert!(broker.resident_bytes() < before + (20 << 20), "sizes that are asked for take no memory");
 }

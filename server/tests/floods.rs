@@ -176,9 +176,11 @@ fn a_flood_of_members_ends_at_the_size_of_the_group() {
     while described() < 4 {
         assert!(std::time::Instant::now() < deadline);
     }
+    let before = broker.resident_bytes();
     for _ in 0..50 {
         assert_eq!(join(&mut Client::new(&broker), "g", 10).0, GROUP_MAX_SIZE_REACHED);
     }
+    assert!(broker.resident_bytes() < before + 20 * MIB);
     assert_eq!(described(), 4);
     assert_eq!(produce(&mut other, "kept", batch(None)), (0, 0));
 }

@@ -68,9 +68,11 @@ fn there_are_no_more_connections_than_allowed() {
     let broker = Process::start_with(dir.path(), &["--set", "max.connections=2"]);
     let mut held: Vec<_> = (0..2).map(|_| broker.connect()).collect();
     assert!(held.iter_mut().all(is_served));
-    for _ in 0..50 {
+    let before = broker.resident_bytes();
+    for _ in 0..500 {
         assert!(!is_served(&mut broker.connect()));
     }
+    assert!(broker.resident_bytes() < before + (20 << 20), "memory stays flat");
     logged(dir.path(), "which is max.connections");
     assert!(held.iter_mut().all(is_served));
 }

@@ -164,7 +164,9 @@ fn bombs_and_unknown_codecs_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Process::start_with(dir.path(), &["--set", "recompress.max.bytes=1048576"]);
     let mut client = Client::new(&broker);
+    let mut other = Client::new(&broker);
     create(&mut client, "t", &[("compression.type", "uncompressed")]);
+    create(&mut client, "kept", &[]);
     let before = broker.resident_bytes();
     for codec in [Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd] {
         // 100 MiB of zeros, but for snappy, which makes too much of them for a batch.
@@ -179,6 +181,7 @@ fn bombs_and_unknown_codecs_are_refused() {
         let crc = crc32c::crc32c(&cut[21..]);
         cut[17..21].copy_from_slice(&crc.to_be_bytes());
         assert_eq!(produce(&mut client, "t", 9, cut.into()).error_code, INVALID_RECORD, "{codec}");
+        assert_eq!(produce(&mut other, "kept", 9, batch(&[1], 10, codec)).error_code, 0, "others go on");
     }
     assert!(broker.resident_bytes() < before + (30 << 20), "memory stays bounded");
     let mut unknown = batch(&[1], 10, Compression::None).to_vec();
