@@ -164,7 +164,7 @@ fn every_workload_runs_and_is_verified() {
         let name = path.to_str().unwrap();
         let mut options = vec!["--workload", name, "--set", "duration=0.3", "--set", "warmup=0.1"];
         let less = ["fill.bytes=2MiB", "topics=5", "partitions=150"];
-        if text.contains("[fill]") {
+        if text.contains("fill = {") || text.contains("[fill]") {
             options.extend(["--set", less[0]]);
         }
         if text.contains("topics = 100") {
