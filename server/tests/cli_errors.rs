@@ -210,3 +210,27 @@ fn the_ready_line_and_the_configuration_are_json_if_wanted() {
     assert_eq!(code, Some(0));
     assert!(keys.iter().any(|key| key["key"] == "num.partitions" && key["documentation"].is_string()));
 }
+
+#[test]
+fn a_log_that_nobody_takes_stops_nothing() {
+    let full = || Stdio::from(std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap());
+    let gone = || {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        Stdio::from(writer)
+    };
+    for log in [full(), gone()] {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut broker, line) = Process::start_logging_to(log, dir.path(), &[]);
+        broker.ready(&line);
+        let tool = Tool(broker.address());
+        // Each of them is logged.
+        tool.run(&["topic", "create", "orders"], "");
+        tool.run(&["topic", "delete", "orders"], "");
+        tool.run(&["topic", "create", "kept"], "");
+        let mut produce = ringmain();
+        produce.args(["produce", "kept", "--broker", &broker.address().to_string()]);
+        let status = produce.stdin(Stdio::null()).stderr(full()).status().unwrap();
+        assert_eq!(status.code(), Some(0), "what a command says of itself may be lost, too");
+    }
+}

@@ -91,5 +91,8 @@ fn client(command: impl Future<Output = Result<(), output::CliError>>) -> Result
 fn log_to_stderr(default: &str) {
     let filter = EnvFilter::try_from_env("RINGMAIN_LOG").unwrap_or_else(|_| EnvFilter::new(default));
     let color = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(color).init();
+    // A line that cannot be written, as to a full disk or to a reader that has gone away, is lost. It would be told on
+    // standard error, where that fails, too, and ends the process.
+    let log = tracing_subscriber::fmt().with_env_filter(filter).log_internal_errors(false);
+    log.with_writer(std::io::stderr).with_ansi(color).init();
 }

@@ -131,6 +131,11 @@ fn address(text: &str) -> Result<String, String> {
     }
 }
 
+/// Writes a line for people to standard error. Nobody may read it any more.
+pub(crate) fn say(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
 /// Writes text to standard output. A reader that has gone away is no error: `| head` does that.
 pub(crate) fn print(text: &str) -> Result<(), CliError> {
     let mut stdout = io::stdout().lock();

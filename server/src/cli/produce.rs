@@ -23,7 +23,7 @@ use self::fields::Shape;
 use self::lines::Lines;
 use self::pace::Pace;
 use super::escape::unescaped;
-use super::output::{BrokerArgs, CliError, Progress, print_json};
+use super::output::{BrokerArgs, CliError, Progress, print_json, say};
 use super::stop::stop_on_signal;
 
 /// Bytes read of the input at a time.
@@ -153,7 +153,7 @@ pub(crate) async fn run(args: ProduceArgs) -> Result<(), CliError> {
     let producer = Producer::new(client, config).await?;
     let chunks = read_ahead(args.file.as_ref())?;
     if args.file.is_none() && io::stdin().is_terminal() {
-        eprintln!("each line that is typed is a record; Ctrl-D ends");
+        say("each line that is typed is a record; Ctrl-D ends");
     }
     let shape = match args.input_json {
         true => Shape::Json,
@@ -285,6 +285,6 @@ fn report(args: &ProduceArgs, records: u64, bytes: u64, seconds: f64) -> Result<
     if args.json {
         return print_json(&Summary { topic: args.topic.clone(), records, bytes, seconds });
     }
-    eprintln!("{records} records, {bytes} bytes in {seconds:.3} s");
+    say(&format!("{records} records, {bytes} bytes in {seconds:.3} s"));
     Ok(())
 }

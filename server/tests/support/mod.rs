@@ -41,19 +41,30 @@ impl Process {
     /// With further arguments of `ringmain serve`.
     pub(crate) fn start_with(dir: &Path, args: &[&str]) -> Self {
         let (mut process, line) = Self::start_saying(dir, args);
-        process.address = line.strip_prefix("ringmain ready ").unwrap().trim().parse().unwrap();
+        process.ready(&line);
         process
+    }
+
+    /// Takes the address from the ready line.
+    pub(crate) fn ready(&mut self, line: &str) {
+        self.address = line.strip_prefix("ringmain ready ").unwrap().trim().parse().unwrap();
     }
 
     /// With its ready line, which is not looked into.
     pub(crate) fn start_saying(dir: &Path, args: &[&str]) -> (Self, String) {
         std::fs::create_dir_all(dir).unwrap();
+        let log = std::fs::File::create(dir.join("log")).unwrap();
+        Self::start_logging_to(log, dir, args)
+    }
+
+    /// With its log somewhere else.
+    pub(crate) fn start_logging_to(log: impl Into<Stdio>, dir: &Path, args: &[&str]) -> (Self, String) {
         let mut child = ringmain()
             .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
             .arg(dir.join("data"))
             .args(args)
             .stdout(Stdio::piped())
-            .stderr(std::fs::File::create(dir.join("log")).unwrap())
+            .stderr(log)
             .spawn()
             .unwrap();
         let mut line = String::new();

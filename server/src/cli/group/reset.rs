@@ -1,7 +1,7 @@
 //! `ringmain group reset`: sets what a group has committed, when nobody is in it.
 
 use super::super::consume::time_millis;
-use super::super::output::{BrokerArgs, CliError, columns, or_dash, print, print_json};
+use super::super::output::{BrokerArgs, CliError, columns, or_dash, print, print_json, say};
 use clap::{ArgGroup, Args};
 use ringmain_client::Admin;
 use ringmain_client::Client;
@@ -154,7 +154,7 @@ pub(super) async fn run(args: ResetArgs) -> Result<(), CliError> {
     );
     print(&columns(&table))?;
     if !args.execute {
-        eprintln!("nothing was changed; add --execute to do it");
+        say("nothing was changed; add --execute to do it");
     }
     Ok(())
 }
