@@ -8,7 +8,7 @@ use crate::config::{Config, ConfigError, Endpoint};
 use crate::fetch_sessions::FetchSessions;
 use crate::group::{Groups, Limits, OffsetStore, Retention};
 use crate::line_budget::LineBudget;
-use crate::metadata::{Catalog, Controller, TopicConfig};
+use crate::metadata::{Catalog, Controller};
 use crate::producer_ids::ProducerIds;
 use crate::quotas::Use;
 use crate::shard;
@@ -52,6 +52,7 @@ pub enum StartError {
 /// What requests work with.
 #[derive(Debug)]
 pub(crate) struct Broker {
+    /// What it was started with; what can change while it runs is in [`Catalog::config`].
     pub(crate) config: Config,
     pub(crate) endpoint: Endpoint,
     pub(crate) store: Arc<Store>,
@@ -152,8 +153,7 @@ impl Running {
             );
         }
         let metadata = |err: &dyn std::fmt::Display| StartError::Metadata(err.to_string());
-        let catalog = Catalog::open(Arc::clone(&store), TopicConfig::defaults(&config))
-            .map_err(|err| metadata(&err))?;
+        let catalog = Catalog::open(Arc::clone(&store), config.clone()).map_err(|err| metadata(&err))?;
         let catalog = Arc::new(catalog);
         let offsets = OffsetStore::open(Arc::clone(&catalog))
             .map_err(|err| StartError::Metadata(format!("committed offsets cannot be read: {err}")))?;

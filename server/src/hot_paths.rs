@@ -5,7 +5,7 @@
 use crate::config::Config;
 use crate::fetch_sessions::Wanted;
 use crate::handler::fetch;
-use crate::metadata::{Catalog, Topic, TopicConfig};
+use crate::metadata::{Catalog, Topic};
 use crate::wire::fetch::{Whole, response as fetch_response};
 use crate::wire::messages::FetchRequest;
 use crate::wire::produce::{ProduceRequest, ProduceResult, TopicRef, response as produce_response};
@@ -99,7 +99,7 @@ impl Served {
     /// The store or the topic cannot be made.
     pub fn create(dir: &Path, topic: &str, partitions: i32) -> Result<Self, Box<dyn Error>> {
         let store = Arc::new(Store::open(dir, StoreConfig::default())?);
-        let catalog = Catalog::open(store, TopicConfig::defaults(&Config::default()))?;
+        let catalog = Catalog::open(store, Config::default())?;
         let topic = catalog.create(topic, partitions, BTreeMap::new())?;
         Ok(Self { catalog, topic })
     }

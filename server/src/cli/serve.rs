@@ -162,11 +162,11 @@ fn share_descriptors(config: &mut Config, limit: u64) {
     }
     let third = usize::try_from(limit.saturating_sub(DESCRIPTORS_KEPT) / 3).unwrap_or(usize::MAX).max(1);
     config.open_segments_max = 2 * third;
-    config.connections_max = config.connections_max.min(third);
+    config.connections_bound = third;
     tracing::info!(
         limit,
         segments = config.open_segments_max,
-        connections = config.connections_max,
+        connections = config.connections_max.min(third),
         "the limit of open files is shared out; raise it (LimitNOFILE, ulimit -n) for more"
     );
 }
@@ -180,8 +180,8 @@ mod tests {
         for limit in [1, 192, 256, 1024, 20_000, DESCRIPTORS_PLENTY - 1] {
             let mut config = Config::default();
             share_descriptors(&mut config, limit);
-            let taken = (config.open_segments_max + config.connections_max) as u64;
-            assert!(config.open_segments_max > 0 && config.connections_max > 0, "{limit}");
+            let taken = (config.open_segments_max + config.connections_bound) as u64;
+            assert!(config.open_segments_max > 0 && config.connections_bound > 0, "{limit}");
             assert!(taken <= limit.saturating_sub(DESCRIPTORS_KEPT).max(3), "{limit}: {taken}");
         }
     }
@@ -191,7 +191,7 @@ mod tests {
         let as_given = |config: Config, limit| {
             let mut shared = config.clone();
             share_descriptors(&mut shared, limit);
-            let counts = |config: &Config| (config.open_segments_max, config.connections_max);
+            let counts = |config: &Config| (config.open_segments_max, config.connections_bound);
             assert_eq!(counts(&shared), counts(&config));
         };
         as_given(Config { open_segments_max: 7, ..Config::default() }, 1024);

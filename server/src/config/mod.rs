@@ -62,6 +62,8 @@ pub struct Config {
     pub offsets_partitions: i32,
     pub partitions_max: usize,
     pub connections_max: usize,
+    /// What the limit of open files leaves for connections, whatever `max.connections` says. No key.
+    pub connections_bound: usize,
     pub connections_per_address_max: usize,
     pub connection_idle_max_ms: u64,
     pub queued_request_bytes_max: usize,
@@ -122,6 +124,7 @@ impl Default for Config {
             offsets_partitions: 16,
             partitions_max: 20_000,
             connections_max: 10_000,
+            connections_bound: usize::MAX,
             connections_per_address_max: i32::MAX as usize,
             connection_idle_max_ms: 600_000,
             queued_request_bytes_max: 512 << 20,

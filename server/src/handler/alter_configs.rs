@@ -1,7 +1,6 @@
 //! AlterConfigs (33), versions 0 to 2.
 //!
-//! Replaces all that is set for a topic: what is not named is back at its default. Omitted: the broker's own
-//! configuration, which a restart changes.
+//! Replaces all that is set for a topic or while it runs for a broker: what is not named is back at its default.
 
 use super::errors;
 use crate::api::Context;
@@ -38,7 +37,8 @@ async fn alter(
     asked: AlterConfigsResource,
     validate_only: bool,
 ) -> Result<(), (ErrorCode, String)> {
-    resource::only_topics(asked.resource_type)?;
+    let node_id = context.broker.config.node_id;
+    let what = resource::configurable(asked.resource_type, &asked.resource_name, node_id)?;
     let mut all = BTreeMap::new();
     for one in &asked.configs {
         let Some(value) = &one.value else {
@@ -48,7 +48,6 @@ async fn alter(
             return Err((ErrorCode::InvalidRequest, format!("{} is named twice", one.name)));
         }
     }
-    let topic = asked.resource_name.to_string();
-    let changed = context.broker.controller.configure(topic, ConfigChange::Replace(all), validate_only).await;
+    let changed = context.broker.controller.configure(what, ConfigChange::Replace(all), validate_only).await;
     changed.map_err(|err| (errors::change(&err), err.to_string()))
 }

@@ -4,7 +4,7 @@
 //! configuration, which from 5 on is in the answer; or only says whether they could be created. Omitted: more
 //! than one replica, since there is one broker.
 
-use super::config_entries::{Entry, of_topic};
+use super::config_entries::{Entry, Layers, of_topic};
 use super::errors;
 use crate::api::Context;
 use crate::metadata::{ChangeError, NewTopic, OFFSETS_TOPIC};
@@ -68,7 +68,7 @@ async fn create(
         return Err((ErrorCode::InvalidReplicationFactor, reason));
     }
     let partitions = match (topic.num_partitions, topic.assignments.len()) {
-        (-1, 0) => context.broker.config.num_partitions,
+        (-1, 0) => context.broker.catalog.config().num_partitions,
         (count, 0) => count,
         (-1, count) => {
             let mut indexes: Vec<_> = topic.assignments.iter().map(|one| one.partition_index).collect();
@@ -94,7 +94,7 @@ async fn create(
         };
         config.insert(one.name.to_string(), value.to_string());
     }
-    let configs = of_topic(&config, &context.broker.config).into_iter().map(tell).collect();
+    let configs = of_topic(&config, &Layers::of(&context.broker)).into_iter().map(tell).collect();
     let new = NewTopic { name: topic.name.to_string(), partitions, config, validate_only };
     match context.broker.controller.create(new).await {
         Ok(topic) => Ok(Created { id: topic.map_or(Uuid::nil(), |topic| topic.id), partitions, configs }),

@@ -1,10 +1,10 @@
 //! DescribeConfigs (32), versions 1 to 4.
 //!
 //! Of topics and of this broker, all keys or those asked for, with synonyms and documentation where these are
-//! asked for. The broker named "" stands for what was set dynamically for all brokers, which is nothing.
+//! asked for. The broker named "" stands for what was set for all brokers while they run.
 //! Omitted: loggers, client metrics and groups, of which nothing can be set.
 
-use super::config_entries::{Entry, of_broker, of_topic};
+use super::config_entries::{Entry, Layers, of_all_brokers, of_broker, of_topic};
 use crate::api::Context;
 use crate::metadata::topic_name_error;
 use crate::wire::messages::describe_configs_request::DescribeConfigsResource;
@@ -56,10 +56,10 @@ fn entries(context: &Context, asked: &DescribeConfigsResource) -> Result<Vec<Ent
                 broker.catalog.with_image(|image| image.topics.get(name).map(|topic| topic.config.clone()));
             let set =
                 set.ok_or_else(|| (ErrorCode::UnknownTopicOrPartition, format!("there is no topic {name}")))?;
-            Ok(of_topic(&set, &broker.config))
+            Ok(of_topic(&set, &Layers::of(broker)))
         }
-        resource::BROKER if name.is_empty() => Ok(Vec::new()),
-        resource::BROKER if name == broker.config.node_id.to_string() => Ok(of_broker(&broker.config)),
+        resource::BROKER if name.is_empty() => Ok(of_all_brokers(&Layers::of(broker))),
+        resource::BROKER if name == broker.config.node_id.to_string() => Ok(of_broker(&Layers::of(broker))),
         resource::BROKER => {
             let node = broker.config.node_id;
             Err((ErrorCode::InvalidRequest, format!("broker {name:?} was asked for, this is {node}")))

@@ -43,6 +43,8 @@ pub(super) fn change(err: &ChangeError) -> ErrorCode {
         ChangeError::Name(_) => ErrorCode::InvalidTopicException,
         ChangeError::Internal(_) => ErrorCode::InvalidTopicException,
         ChangeError::Config(_) => ErrorCode::InvalidConfig,
+        // As Kafka says it.
+        ChangeError::AtStart(_) => ErrorCode::InvalidRequest,
         ChangeError::Collides { .. } => ErrorCode::InvalidTopicException,
         ChangeError::Quota(_) => ErrorCode::InvalidRequest,
         ChangeError::NotMore { .. } => ErrorCode::InvalidPartitions,

@@ -1,7 +1,7 @@
 //! IncrementalAlterConfigs (44), versions 0 and 1.
 //!
-//! Sets, deletes, and for lists adds to or takes from keys of topics (KIP-339). A change is durable and in
-//! force when it is answered. Omitted: the broker's own configuration, which a restart changes.
+//! Sets, deletes, and for lists adds to or takes from keys of topics and brokers (KIP-339, KIP-226). A change is durable
+//! and in force when it is answered. Omitted: levels of loggers, client metrics and groups.
 
 use super::errors;
 use crate::api::Context;
@@ -41,10 +41,10 @@ async fn alter(
     asked: AlterConfigsResource,
     validate_only: bool,
 ) -> Result<(), (ErrorCode, String)> {
-    resource::only_topics(asked.resource_type)?;
+    let node_id = context.broker.config.node_id;
+    let what = resource::configurable(asked.resource_type, &asked.resource_name, node_id)?;
     let edits = edits(&asked).map_err(|reason| (ErrorCode::InvalidRequest, reason))?;
-    let topic = asked.resource_name.to_string();
-    let changed = context.broker.controller.configure(topic, ConfigChange::Edit(edits), validate_only).await;
+    let changed = context.broker.controller.configure(what, ConfigChange::Edit(edits), validate_only).await;
     changed.map_err(|err| (errors::change(&err), err.to_string()))
 }
 

@@ -75,13 +75,13 @@ async fn find(context: &Context, name: &str, create: bool) -> Result<Arc<Topic>,
     if topic_name_error(name).is_some() {
         return Err(ErrorCode::InvalidTopicException);
     }
-    if !create || !broker.config.auto_create_topics {
+    if !create || !broker.catalog.config().auto_create_topics {
         return Err(ErrorCode::UnknownTopicOrPartition);
     }
     if name == OFFSETS_TOPIC {
         return broker.groups.offsets_topic().await.map_err(|err| errors::change(&err));
     }
-    let partitions = broker.config.num_partitions;
+    let partitions = broker.catalog.config().num_partitions;
     let new = NewTopic { name: name.to_owned(), partitions, config: BTreeMap::new(), validate_only: false };
     match broker.controller.create(new).await {
         Ok(Some(topic)) => Ok(topic),

@@ -1,7 +1,8 @@
 //! The metadata at work: its log, its state, and for each topic the logs of its partitions.
 
 use super::image::ApplyError;
-use super::{Command, Image, METADATA_LOG, TopicConfig, TopicImage, log_name};
+use super::{Command, Image, METADATA_LOG, TopicConfig, TopicImage, broker_config, log_name};
+use crate::config::Config;
 use crate::quotas::Quotas;
 use crate::replay::{ReplayError, replay};
 use crate::traffic::Traffic;
@@ -68,7 +69,10 @@ pub(crate) enum CatalogError {
 pub(crate) struct Catalog {
     store: Arc<Store>,
     log: Arc<Log>,
-    defaults: TopicConfig,
+    /// What the broker was started with.
+    started: Config,
+    /// With what was changed since; see [`Catalog::config`].
+    in_force: RwLock<Arc<Config>>,
     image: Mutex<Image>,
     topics: RwLock<Topics>,
     quotas: Quotas,
@@ -84,7 +88,7 @@ pub(crate) struct Topics {
 
 impl Catalog {
     /// Reads the metadata of a store, finishes what a crash left half done and opens all partitions.
-    pub(crate) fn open(store: Arc<Store>, defaults: TopicConfig) -> Result<Self, CatalogError> {
+    pub(crate) fn open(store: Arc<Store>, started: Config) -> Result<Self, CatalogError> {
         let log = match store.log(METADATA_LOG) {
             Some(log) => log,
             None => {
@@ -94,10 +98,12 @@ impl Catalog {
         // Whatever is set for topics, commands must fit.
         log.set_config(LogConfig::default());
         let image = read_image(&log)?;
+        let in_force = RwLock::new(in_force(&started, &image));
         let mut catalog = Self {
             store,
             log,
-            defaults,
+            started,
+            in_force,
             image: Mutex::new(image),
             topics: RwLock::default(),
             quotas: Quotas::default(),
@@ -206,8 +212,31 @@ impl Catalog {
         &self.cluster_id
     }
 
+    /// What topics have that set nothing.
     pub(crate) fn defaults(&self) -> TopicConfig {
-        self.defaults
+        TopicConfig::defaults(&self.config())
+    }
+
+    /// The broker's configuration in force: with what was changed while it runs.
+    pub(crate) fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.in_force.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Sets what is set for the broker of this number, or for all, durably; it is in force when this returns.
+    pub(crate) fn configure_broker(
+        &self,
+        node_id: Option<i32>,
+        config: BTreeMap<String, String>,
+    ) -> Result<(), CatalogError> {
+        let before = self.defaults();
+        self.record(&Command::BrokerConfigured { node_id, config })?;
+        let now = self.with_image(|image| in_force(&self.started, image));
+        *self.in_force.write().unwrap_or_else(PoisonError::into_inner) = now;
+        if self.defaults() == before {
+            return Ok(());
+        }
+        // One that fails keeps no other from its change.
+        self.all_topics().iter().map(|topic| self.reopen(topic.id)).fold(Ok(()), Result::and)
     }
 
     pub(crate) fn with_image<T>(&self, look: impl FnOnce(&Image) -> T) -> T {
@@ -257,7 +286,7 @@ impl Catalog {
     }
 
     fn open_topic(&self, image: &TopicImage) -> Result<Arc<Topic>, CatalogError> {
-        let config = TopicConfig::parse(&image.config, self.defaults)
+        let config = TopicConfig::parse(&image.config, self.defaults())
             .map_err(|reason| CatalogError::Config { name: image.name.clone(), reason })?;
         let id = LogId(*image.id.as_bytes());
         let names: Vec<_> =
@@ -349,6 +378,14 @@ impl Catalog {
         }
         self.record(&Command::TopicPurged { id })
     }
+}
+
+fn in_force(started: &Config, image: &Image) -> Arc<Config> {
+    let (config, misfits) = broker_config::in_force(started, &image.broker_configs);
+    for misfit in misfits {
+        tracing::warn!("what was set for the broker while it ran does not hold: {misfit}");
+    }
+    Arc::new(config)
 }
 
 fn read_image(log: &Log) -> Result<Image, CatalogError> {

@@ -25,6 +25,8 @@ pub(crate) enum Command {
     TopicConfigured { id: Uuid, config: BTreeMap<String, String> },
     /// A topic has more partitions: `total` in all, the new ones with this epoch.
     PartitionsAdded { id: Uuid, total: i32, leader_epoch: i32 },
+    /// What is set for the broker of a number, or for all brokers; all of it.
+    BrokerConfigured { node_id: Option<i32>, config: BTreeMap<String, String> },
     /// The quotas of a client id, or of all that have none of their own; all of them.
     ClientQuotasSet { client_id: Option<String>, quotas: BTreeMap<String, f64> },
     /// A topic is gone for clients; its logs are about to be removed.

@@ -1,8 +1,8 @@
 //! The thread that changes metadata. Making and removing logs blocks, so no shard does it.
 
 use super::{
-    Catalog, CatalogError, Command, ConfigChange, OFFSETS_TOPIC, Topic, TopicConfig, names_collide,
-    topic_name_error,
+    Catalog, CatalogError, Command, ConfigChange, Configurable, OFFSETS_TOPIC, Topic, TopicConfig,
+    broker_config, names_collide, topic_config, topic_name_error,
 };
 use crate::quotas::quota_error;
 use std::collections::BTreeMap;
@@ -35,6 +35,8 @@ pub(crate) enum ChangeError {
     Name(&'static str),
     #[error("{0}")]
     Config(String),
+    #[error("{0} is read at the start alone: set it in the broker's file or with --set, and start it again")]
+    AtStart(&'static str),
     #[error("topic {name} collides with {other}: '.' and '_' cannot be told apart in metrics")]
     Collides { name: String, other: String },
     #[error("{0}")]
@@ -53,6 +55,13 @@ pub(crate) enum ChangeError {
     Stopping,
 }
 
+impl From<String> for ChangeError {
+    /// Why a configuration does not do.
+    fn from(reason: String) -> Self {
+        Self::Config(reason)
+    }
+}
+
 type Forget = dyn Fn(&str) -> Result<(), String>;
 type Reply<T> = oneshot::Sender<Result<T, ChangeError>>;
 
@@ -60,7 +69,7 @@ enum Change {
     Create(NewTopic, Reply<Option<Arc<Topic>>>),
     Delete(Uuid, Reply<()>),
     Configure {
-        topic: String,
+        what: Configurable,
         change: ConfigChange,
         validate_only: bool,
         reply: Reply<()>,
@@ -130,14 +139,14 @@ impl Controller {
         self.ask(|reply| Change::Delete(id, reply)).await
     }
 
-    /// Changes a topic's configuration, or only says whether that could be.
+    /// Changes a configuration, or only says whether that could be.
     pub(crate) async fn configure(
         &self,
-        topic: String,
+        what: Configurable,
         change: ConfigChange,
         validate_only: bool,
     ) -> Result<(), ChangeError> {
-        self.ask(|reply| Change::Configure { topic, change, validate_only, reply }).await
+        self.ask(|reply| Change::Configure { what, change, validate_only, reply }).await
     }
 
     /// Has a topic have `total` partitions, or only says whether it could.
@@ -175,8 +184,11 @@ fn perform(catalog: &Catalog, forget: &Forget, partitions_max: usize, change: Ch
         Change::Delete(id, reply) => {
             let _ = reply.send(delete(catalog, forget, id));
         }
-        Change::Configure { topic, change, validate_only, reply } => {
-            let _ = reply.send(configure(catalog, &topic, change, validate_only));
+        Change::Configure { what, change, validate_only, reply } => {
+            let _ = reply.send(match what {
+                Configurable::Topic(topic) => configure_topic(catalog, &topic, change, validate_only),
+                Configurable::Broker(node_id) => configure_broker(catalog, node_id, change, validate_only),
+            });
         }
         Change::AddPartitions { topic, total, validate_only, reply } => {
             let _ = reply.send(add_partitions(catalog, partitions_max, &topic, total, validate_only));
@@ -213,7 +225,7 @@ fn create(
     {
         return Err(ChangeError::Partitions { asked: topic.partitions, max: free });
     }
-    TopicConfig::parse(&topic.config, catalog.defaults()).map_err(ChangeError::Config)?;
+    TopicConfig::parse(&topic.config, catalog.defaults())?;
     if topic.validate_only {
         return Ok(None);
     }
@@ -222,7 +234,7 @@ fn create(
     Ok(Some(created))
 }
 
-fn configure(
+fn configure_topic(
     catalog: &Catalog,
     topic: &str,
     change: ConfigChange,
@@ -230,10 +242,25 @@ fn configure(
 ) -> Result<(), ChangeError> {
     let topic = catalog.topic(topic).ok_or(ChangeError::Unknown)?;
     let set = catalog.with_image(|image| image.topics.get(&topic.name).map(|topic| topic.config.clone()));
-    let changed = change.apply(&set.unwrap_or_default(), catalog.defaults()).map_err(ChangeError::Config)?;
+    let changed = topic_config::changed(&set.unwrap_or_default(), catalog.defaults(), change)?;
     if !validate_only {
         catalog.configure(topic.id, changed)?;
         tracing::info!(topic = topic.name, "topic configured");
+    }
+    Ok(())
+}
+
+fn configure_broker(
+    catalog: &Catalog,
+    node_id: Option<i32>,
+    change: ConfigChange,
+    validate_only: bool,
+) -> Result<(), ChangeError> {
+    let set = catalog.with_image(|image| image.broker_configs.get(&node_id).cloned()).unwrap_or_default();
+    let changed = broker_config::changed(&set, change)?;
+    if !validate_only {
+        tracing::info!(node_id, ?changed, "broker configured");
+        catalog.configure_broker(node_id, changed)?;
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! The state that the commands make: pure, the same wherever the same commands are applied.
 
-use super::Command;
+use super::{BrokerConfigs, Command};
 use crate::quotas::Settings;
 use std::collections::BTreeMap;
 use thiserror::Error;
@@ -23,6 +23,7 @@ pub(crate) struct Image {
     pub(crate) topics: BTreeMap<String, TopicImage>,
     /// Deleted for clients, not yet from the disk.
     pub(crate) deleting: BTreeMap<Uuid, TopicImage>,
+    pub(crate) broker_configs: BrokerConfigs,
     pub(crate) client_quotas: Settings,
     /// The first producer id that was never given out.
     pub(crate) next_producer_id: i64,
@@ -70,6 +71,13 @@ impl Image {
                 let total = usize::try_from(*total).ok().filter(|total| *total > topic.leader_epochs.len());
                 let total = total.ok_or_else(|| ApplyError(format!("topic {id} has as many partitions")))?;
                 topic.leader_epochs.resize(total, *leader_epoch);
+            }
+            Command::BrokerConfigured { node_id, config } => {
+                if config.is_empty() {
+                    self.broker_configs.remove(node_id);
+                } else {
+                    self.broker_configs.insert(*node_id, config.clone());
+                }
             }
             Command::ClientQuotasSet { client_id, quotas } => {
                 if quotas.is_empty() {

@@ -1,17 +1,21 @@
 //! What the broker knows of topics: a pure state, changed by commands that are kept in a log.
 //! A cluster will replicate the same commands.
 
+mod broker_config;
 mod catalog;
 mod command;
+mod config_change;
 mod controller;
 mod image;
 mod topic_config;
 
+pub(crate) use broker_config::{BrokerConfigs, is_dynamic};
 pub(crate) use catalog::{Catalog, CatalogError, Partition, Topic};
 pub(crate) use command::Command;
+pub(crate) use config_change::{ConfigChange, Configurable, Edit};
 pub(crate) use controller::{ChangeError, Controller, NewTopic};
 pub(crate) use image::{Image, TopicImage};
-pub(crate) use topic_config::{ConfigChange, Durability, Edit, Kind, TopicConfig, TopicKey};
+pub(crate) use topic_config::{Durability, Kind, TopicConfig, TopicKey};
 
 /// The log that keeps the commands.
 pub(crate) const METADATA_LOG: &str = "__ringmain_metadata-0";

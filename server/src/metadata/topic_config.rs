@@ -1,6 +1,7 @@
 //! The one table of a topic's configuration: Kafka's names, defaults and rules, and only what is really
 //! done. What has one value alone can be said, and nothing else.
 
+use super::{ChangeError, ConfigChange};
 use crate::config::{Config, TimestampType, keys};
 use ringmain_client::wire::compression::Compression;
 use ringmain_engine::LogConfig;
@@ -211,98 +212,39 @@ impl TopicConfig {
     pub(crate) fn parse(set: &BTreeMap<String, String>, defaults: Self) -> Result<Self, String> {
         let mut config = defaults;
         for (name, value) in set {
-            let key = find(name).ok_or_else(|| format!("unknown topic configuration {name:?}"))?;
+            let key = find(name).ok_or_else(|| unknown(name))?;
             (key.set)(&mut config, value).map_err(|reason| format!("{name}: {reason}"))?;
         }
         Ok(config)
     }
 }
 
+fn unknown(name: &str) -> String {
+    format!("unknown topic configuration {name:?}")
+}
+
 fn find(name: &str) -> Option<&'static TopicKey> {
     TopicConfig::KEYS.iter().find(|key| key.name == name)
 }
 
-/// What is done to one key. (KIP-339.)
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Edit {
-    Set(String),
-    /// Back to the default.
-    Delete,
-    /// Adds to a list what is not in it.
-    Append(String),
-    /// Takes from a list what is in it.
-    Subtract(String),
-}
-
-/// A change of a topic's configuration.
-#[derive(Clone, Debug)]
-pub(crate) enum ConfigChange {
-    /// All that is set, anew.
-    Replace(BTreeMap<String, String>),
-    /// Key by key.
-    Edit(Vec<(String, Edit)>),
-}
-
-impl ConfigChange {
-    /// What is set after the change, or why that could not be.
-    pub(crate) fn apply(
-        self,
-        set: &BTreeMap<String, String>,
-        defaults: TopicConfig,
-    ) -> Result<BTreeMap<String, String>, String> {
-        let changed = match self {
-            Self::Replace(all) => all,
-            Self::Edit(edits) => edit(set, defaults, edits)?,
-        };
-        TopicConfig::parse(&changed, defaults)?;
-        Ok(changed)
-    }
-}
-
-fn edit(
+/// What is set for a topic after a change, or why that could not be.
+pub(crate) fn changed(
     set: &BTreeMap<String, String>,
     defaults: TopicConfig,
-    edits: Vec<(String, Edit)>,
-) -> Result<BTreeMap<String, String>, String> {
-    let mut changed = set.clone();
-    for (name, edit) in edits {
-        let key = find(&name).ok_or_else(|| format!("unknown topic configuration {name:?}"))?;
-        let list = || {
-            if key.kind != Kind::List {
-                return Err(format!("{name} is no list"));
-            }
-            let now = set.get(&name).cloned().unwrap_or_else(|| (key.get)(&defaults));
-            Ok(now.split(',').map(|one| one.trim().to_owned()).filter(|one| !one.is_empty()).collect())
-        };
-        let value = match edit {
-            Edit::Delete => {
-                changed.remove(&name);
-                continue;
-            }
-            Edit::Set(value) => value,
-            Edit::Append(values) => {
-                let mut now: Vec<String> = list()?;
-                for one in values.split(',').map(str::trim) {
-                    if !now.iter().any(|other| other == one) {
-                        now.push(one.to_owned());
-                    }
-                }
-                now.join(",")
-            }
-            Edit::Subtract(values) => {
-                let mut now: Vec<String> = list()?;
-                now.retain(|one| !values.split(',').any(|other| other.trim() == one));
-                now.join(",")
-            }
-        };
-        changed.insert(name, value);
-    }
+    change: ConfigChange,
+) -> Result<BTreeMap<String, String>, ChangeError> {
+    let changed = change.apply(set, |name| {
+        let key = find(name).ok_or_else(|| unknown(name))?;
+        Ok((key.kind == Kind::List).then(|| (key.get)(&defaults)))
+    })?;
+    TopicConfig::parse(&changed, defaults)?;
     Ok(changed)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metadata::Edit;
 
     fn defaults() -> TopicConfig {
         TopicConfig::defaults(&Config::default())
@@ -344,11 +286,10 @@ mod tests {
         let set = BTreeMap::from([("segment.bytes".to_owned(), "4096".to_owned())]);
         let apply = |edits: &[(&str, Edit)]| {
             let edits = edits.iter().map(|(name, edit)| ((*name).to_owned(), edit.clone())).collect();
-            ConfigChange::Edit(edits).apply(&set, defaults())
+            changed(&set, defaults(), ConfigChange::Edit(edits))
         };
         let text = |text: &str| text.to_owned();
-        let changed = apply(&[("durability", Edit::Set(text("page-cache")))]).unwrap();
-        assert_eq!(changed.len(), 2);
+        assert_eq!(apply(&[("durability", Edit::Set(text("page-cache")))]).unwrap().len(), 2);
         assert!(apply(&[("segment.bytes", Edit::Delete)]).unwrap().is_empty());
         assert_eq!(apply(&[("durability", Edit::Delete)]).unwrap(), set);
         assert!(apply(&[("segment.bytes", Edit::Append(text("1")))]).is_err());
@@ -357,6 +298,6 @@ mod tests {
         assert_eq!(same["cleanup.policy"], "delete");
         assert!(apply(&[("cleanup.policy", Edit::Subtract(text("delete")))]).is_err());
         let all = BTreeMap::from([(text("durability"), text("fsync"))]);
-        assert_eq!(ConfigChange::Replace(all.clone()).apply(&set, defaults()).unwrap(), all);
+        assert_eq!(changed(&set, defaults(), ConfigChange::Replace(all.clone())).unwrap(), all);
     }
 }

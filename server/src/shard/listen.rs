@@ -86,7 +86,8 @@ pub(super) async fn serve(
         };
         counters.accepted();
         let (guard, open, from_there) = Open::count(&broker, peer.ip());
-        if open > broker.config.connections_max {
+        let config = broker.catalog.config();
+        if open > config.connections_max.min(config.connections_bound) {
             if let Some(left_out) = broker.crowded.take(clock::monotonic_ms()) {
                 let open = open - 1;
                 tracing::warn!(%peer, left_out, "refused: {open} connections are open, which is max.connections");
@@ -94,7 +95,7 @@ pub(super) async fn serve(
             counters.refused();
             continue;
         }
-        if from_there > broker.config.connections_per_address_max {
+        if from_there > config.connections_per_address_max {
             if let Some(left_out) = broker.crowded.take(clock::monotonic_ms()) {
                 let others = from_there - 1;
                 tracing::warn!(%peer, left_out, "refused: {others} connections of its address are open, which is max.connections.per.ip");

@@ -5,7 +5,6 @@ mod rewriting;
 use super::*;
 use crate::config::Config;
 use crate::group::machine::Protocol;
-use crate::metadata::TopicConfig;
 use ringmain_engine::{Store, StoreConfig};
 use std::path::Path;
 
@@ -33,7 +32,7 @@ pub(super) const RETENTION: Retention =
 impl Broker {
     pub(super) fn open(dir: &Path) -> Self {
         let store = Arc::new(Store::open(dir, StoreConfig::default()).unwrap());
-        let catalog = Arc::new(Catalog::open(Arc::clone(&store), defaults()).unwrap());
+        let catalog = Arc::new(Catalog::open(Arc::clone(&store), Config::default()).unwrap());
         let offsets = Arc::new(OffsetStore::open(Arc::clone(&catalog)).unwrap());
         let forget = {
             let offsets = Arc::clone(&offsets);
@@ -116,10 +115,6 @@ impl Broker {
             generation
         })
     }
-}
-
-pub(super) fn defaults() -> TopicConfig {
-    TopicConfig::defaults(&Config::default())
 }
 
 pub(super) fn subscription(topic: &str) -> bytes::Bytes {

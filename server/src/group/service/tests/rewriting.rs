@@ -89,7 +89,7 @@ fn the_loss_of_power_at_any_moment_of_a_rewrite_loses_no_commit() {
         let dir = Path::new("/data");
         let open = || {
             let store = Arc::new(sim::open(&disk, dir, config.clone()).unwrap());
-            let catalog = Arc::new(Catalog::open(Arc::clone(&store), defaults()).unwrap());
+            let catalog = Arc::new(Catalog::open(Arc::clone(&store), Config::default()).unwrap());
             let offsets = OffsetStore::open(Arc::clone(&catalog)).unwrap();
             (store, catalog, offsets)
         };
