@@ -214,11 +214,11 @@ fn a_port_that_is_taken_is_refused_with_a_reason() {
 }
 
 /// Requests that were received before the stop are answered, and those that wait for more than a second are not
-/// waited for.
+/// waited for. Meanwhile the broker says that it is not ready.
 #[test]
 fn a_stop_answers_what_is_under_way() {
     let dir = tempfile::tempdir().unwrap();
-    let (running, _, mut stream) = start(dir.path());
+    let (running, admin, mut stream) = start(dir.path());
     create(&mut stream, "counted");
     // A fetch at the end of the log that waits for 500 ms; one on another connection that waits for a minute.
     let mut patient = TcpStream::connect(running.address()).unwrap();
@@ -229,7 +229,13 @@ fn a_stop_answers_what_is_under_way() {
     receive(&mut patient).unwrap();
     receive(&mut stream).unwrap();
     std::thread::sleep(Duration::from_millis(50));
-    running.stop().unwrap();
+    let stopping = std::thread::spawn(move || running.stop());
+    let deadline = Instant::now() + Duration::from_secs(20);
+    // It is there until nothing is waited for any more.
+    while !get(admin, "GET /readyz HTTP/1.1").0.starts_with("HTTP/1.1 503") {
+        assert!(Instant::now() < deadline);
+    }
+    stopping.join().unwrap().unwrap();
     let answer = receive(&mut stream).expect("what was under way is answered");
     assert_eq!(answer[..4], 9i32.to_be_bytes());
     assert!(receive(&mut patient).is_none());

@@ -175,3 +175,33 @@ fn plain(status: StatusCode, text: impl Into<Bytes>) -> Response<Full<Bytes>> {
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+
+    fn get(address: SocketAddr, path: &str) -> String {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: broker\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    #[test]
+    fn it_lives_while_it_starts_and_stops_and_is_not_ready() {
+        let admin = Admin::start("127.0.0.1:0".parse().unwrap()).unwrap();
+        for says in ["starting", "stopping"] {
+            for path in ["/readyz", "/metrics"] {
+                let answer = get(admin.address(), path);
+                assert!(answer.starts_with("HTTP/1.1 503") && answer.contains(says), "{path}: {answer}");
+            }
+            let answer = get(admin.address(), "/livez");
+            assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+            admin.stopping();
+        }
+    }
+}
