@@ -142,21 +142,21 @@ impl SegmentIndex {
     }
 
     /// A position at or before the batch that holds this offset.
-    pub(crate) fn position_before(&self, relative_offset: u32) -> io::Result<u64> {
-        let found = self.offsets.last_where(|e| OffsetEntry::decode(e).relative_offset <= relative_offset)?;
-        Ok(found.map_or(0, |entry| u64::from(OffsetEntry::decode(entry).position)))
+    pub(crate) fn position_before(&self, relative_offset: u32) -> u64 {
+        let found = self.offsets.last_where(|e| OffsetEntry::decode(e).relative_offset <= relative_offset);
+        found.map_or(0, |entry| u64::from(OffsetEntry::decode(entry).position))
     }
 
     /// The last indexed batch boundary at or before `position`.
-    pub(crate) fn boundary_before(&self, position: u64) -> io::Result<u64> {
-        let found = self.offsets.last_where(|e| u64::from(OffsetEntry::decode(e).position) <= position)?;
-        Ok(found.map_or(0, |entry| u64::from(OffsetEntry::decode(entry).position)))
+    pub(crate) fn boundary_before(&self, position: u64) -> u64 {
+        let found = self.offsets.last_where(|e| u64::from(OffsetEntry::decode(e).position) <= position);
+        found.map_or(0, |entry| u64::from(OffsetEntry::decode(entry).position))
     }
 
     /// A relative offset at or before the first record with a timestamp of `timestamp_ms` or later.
-    pub(crate) fn offset_before(&self, timestamp_ms: i64) -> io::Result<u32> {
-        let found = self.times.last_where(|e| TimeEntry::decode(e).timestamp_ms <= timestamp_ms)?;
-        Ok(found.map_or(0, |entry| TimeEntry::decode(entry).relative_offset))
+    pub(crate) fn offset_before(&self, timestamp_ms: i64) -> u32 {
+        let found = self.times.last_where(|e| TimeEntry::decode(e).timestamp_ms <= timestamp_ms);
+        found.map_or(0, |entry| TimeEntry::decode(entry).relative_offset)
     }
 
     /// Makes both hold exactly `entries`, and their files no more. Says whether one of them had to be changed.

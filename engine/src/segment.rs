@@ -313,7 +313,7 @@ impl Segment {
         size_bytes: u64,
         reads: Reads,
     ) -> Result<Option<(u64, BatchHeader)>, ReadError> {
-        let from = self.index.position_before(self.relative(offset)).map_err(self.io_error())?;
+        let from = self.index.position_before(self.relative(offset));
         self.find(from, size_bytes, reads, |header| header.last_offset() >= offset)
     }
 
@@ -330,9 +330,9 @@ impl Segment {
         from: Offset,
         size_bytes: u64,
     ) -> Result<Option<(u64, BatchHeader)>, ReadError> {
-        let relative = self.index.offset_before(timestamp_ms).map_err(self.io_error())?;
+        let relative = self.index.offset_before(timestamp_ms);
         let relative = relative.max(self.relative(from));
-        let position = self.index.position_before(relative).map_err(self.io_error())?;
+        let position = self.index.position_before(relative);
         let wanted =
             |header: &BatchHeader| header.max_timestamp_ms >= timestamp_ms && header.last_offset() >= from;
         self.find(position, size_bytes, Reads::Any, wanted)
@@ -346,7 +346,7 @@ impl Segment {
             return Ok(Some(max.timestamp_ms));
         }
         // The largest lies before: only the headers tell what is largest among the rest.
-        let position = self.index.position_before(self.relative(from)).map_err(self.io_error())?;
+        let position = self.index.position_before(self.relative(from));
         let largest = Cell::new(None);
         self.find(position, extent.size_bytes, Reads::Any, |header| {
             if header.base_offset >= from {
@@ -365,7 +365,7 @@ impl Segment {
         size_bytes: u64,
         reads: Reads,
     ) -> Result<u64, ReadError> {
-        let indexed = self.index.boundary_before(limit).map_err(self.io_error())?;
+        let indexed = self.index.boundary_before(limit);
         let mut boundary = from.max(indexed);
         let mut scan = Scanner::headers(&*self.file, boundary, size_bytes).with(reads);
         while let Some(Ok((position, header))) = scan.step().map_err(self.io_error())? {

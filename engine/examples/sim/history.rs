@@ -74,6 +74,7 @@ pub(crate) fn run(seed: u64, verbose: bool) -> Outcome<Passed> {
     let direct = random.percent(90);
     disk.set_direct(direct);
     disk.set_write_back(if random.percent(50) { 30 } else { 0 });
+    disk.set_mappings(random.percent(80));
     let mut history = History {
         random,
         disk,

@@ -88,6 +88,9 @@ impl IoFile for SimFile {
 
     fn map(&self, len: usize) -> io::Result<Box<dyn Mapping>> {
         let mut state = self.writable()?;
+        if !state.mappings {
+            return Err(ErrorKind::OutOfMemory.into());
+        }
         if state.file(self.handle.file)?.len() < len as u64 {
             return Err(io::Error::new(ErrorKind::UnexpectedEof, "the mapping is longer than its file"));
         }

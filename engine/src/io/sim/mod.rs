@@ -143,6 +143,11 @@ impl Disk {
         self.state().direct = direct;
     }
 
+    /// Whether files can be mapped; else each try ends with ENOMEM, as beyond `vm.max_map_count`.
+    pub fn set_mappings(&self, can_be: bool) {
+        self.state().mappings = can_be;
+    }
+
     /// Pages that a failed write-back left clean leave the page cache: what is read of them from now on is what
     /// the medium has.
     pub fn drop_lost_pages(&self) {
