@@ -2,7 +2,7 @@
 //! have appends between them: capture, sync, write.
 
 use super::Checkpoint;
-use crate::io::{DirectFile, Io, SyncQueue};
+use crate::io::{DirectFile, Io, SyncQueue, no_descriptor};
 use crate::journal::{Head, Journal, files};
 use crate::log::{Log, LogState};
 use crate::offset::Offset;
@@ -93,8 +93,8 @@ impl Keeper {
     /// The next phase. `Ok(false)` when the checkpoint is complete, or there was nothing to do.
     ///
     /// # Errors
-    /// The disk is full: the old checkpoint still counts, and another try may succeed. (Any other failure
-    /// ends all writing to the store.)
+    /// The disk is full, or the process has no descriptor left: the old checkpoint still counts, and another try may
+    /// succeed. (Any other failure ends all writing to the store.)
     pub(crate) fn step(&mut self, core: &StoreCore, whatever: bool) -> io::Result<bool> {
         match std::mem::replace(&mut self.phase, Phase::Idle) {
             Phase::Idle => {
@@ -164,7 +164,7 @@ impl Keeper {
         let states = capture.logs.iter().map(|one| &*one.state);
         match Checkpoint::write(&*core.io, &core.dir, self.epoch, capture.head, states) {
             Ok(()) => core.journal.house.checkpoint_made(),
-            Err(err) if is_full(&err) => {
+            Err(err) if is_full(&err) || no_descriptor(&err) => {
                 core.journal.house.checkpoint_put_off();
                 core.journal.room_changed();
                 return Err(err);

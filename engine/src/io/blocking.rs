@@ -2,6 +2,7 @@
 
 use super::direct::PlainDirect;
 use super::mapping::FileMapping;
+use super::open_to_sync;
 use super::{
     Block, CommitQueue, DirectFile, Done, Io, IoFile, Locked, Mapping, OpenMode, SyncQueue, Wake, write_back,
 };
@@ -198,7 +199,7 @@ impl Io for BlockingIo {
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        File::open(path)?.sync_all()
+        open_to_sync(|| File::open(path))?.sync_all()
     }
 
     fn random(&self) -> u64 {

@@ -90,6 +90,9 @@ struct State {
     writes: u64,
     /// How many of these were made before a sync that succeeded began.
     synced: u64,
+    /// A sync has succeeded: a file that was closed since needs no other one. Before, what an earlier process wrote may
+    /// not be durable.
+    proven: bool,
     nothing_ahead: bool,
     /// The name may be another file's from now on.
     retired: bool,
@@ -147,6 +150,7 @@ impl Pinned {
     fn synced(&self) {
         let mut state = self.handle.lock();
         state.synced = state.synced.max(self.writes);
+        state.proven = true;
     }
 }
 
@@ -156,8 +160,8 @@ pub(crate) enum Pin {
     /// It is never closed in between.
     Always,
     Held(Pinned),
-    /// All of it was synced before.
-    Gone,
+    /// All of it was synced before, or it is gone.
+    Nothing,
 }
 
 #[derive(Debug)]
@@ -197,11 +201,12 @@ impl BoundedFile {
         Ok(self.pinned(file, &state))
     }
 
-    /// As [`BoundedFile::acquire`], for a sync. Nothing for a file that is gone and was closed: it was synced before.
+    /// As [`BoundedFile::acquire`], for a sync. Nothing for a file that was closed after a sync, or is gone: it is not
+    /// opened for nothing, for which there may be no descriptor.
     fn acquire_for_sync(&self) -> io::Result<Option<Pinned>> {
         {
             let state = self.0.lock();
-            if state.retired && state.file.is_none() {
+            if state.file.is_none() && (state.retired || state.proven) {
                 return Ok(None);
             }
         }
@@ -292,7 +297,7 @@ impl IoFile for BoundedFile {
     }
 
     fn pin_for_sync(&self) -> io::Result<Pin> {
-        Ok(self.acquire_for_sync()?.map_or(Pin::Gone, Pin::Held))
+        Ok(self.acquire_for_sync()?.map_or(Pin::Nothing, Pin::Held))
     }
 
     fn pin_for_append(&self) -> io::Result<Option<Pinned>> {
@@ -396,7 +401,7 @@ impl SyncQueue for BoundedSyncs {
         let (file, pinned) = match file.pin_for_sync() {
             Ok(Pin::Held(pinned)) => (Arc::clone(&pinned.file), Some(pinned)),
             Ok(Pin::Always) => (file, None),
-            Ok(Pin::Gone) => return self.ended.push((token, Ok(()))),
+            Ok(Pin::Nothing) => return self.ended.push((token, Ok(()))),
             Err(err) => return self.ended.push((token, Err(err))),
         };
         self.inner.submit(self.begun.len(), file);
@@ -451,7 +456,7 @@ impl CommitQueue for BoundedCommits {
         let (file, pinned) = match file.pin_for_sync() {
             Ok(Pin::Held(pinned)) => (Arc::clone(&pinned.file), Some(pinned)),
             Ok(Pin::Always) => (Arc::clone(file), None),
-            Ok(Pin::Gone) => return self.ended.push(ended(Ok(()))),
+            Ok(Pin::Nothing) => return self.ended.push(ended(Ok(()))),
             Err(err) => return self.ended.push(ended(Err(err))),
         };
         let below = self.begin(token, pinned);

@@ -25,6 +25,7 @@ use std::io::{self, IoSlice};
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// How a file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -176,6 +177,30 @@ pub(crate) trait Io: Send + Sync + Debug {
     fn sync_queue(&self, depth: u32) -> io::Result<Box<dyn SyncQueue>>;
     /// The journal's queue, at most `depth` operations at once.
     fn commit_queue(&self, depth: u32) -> io::Result<Box<dyn CommitQueue>>;
+}
+
+/// How long a sync waits for a descriptor while others have them all, before it counts as failed.
+const DESCRIPTOR_WAIT_MAX: Duration = Duration::from_secs(30);
+/// How often it tries meanwhile.
+const DESCRIPTOR_WAIT_STEP: Duration = Duration::from_millis(10);
+
+/// Whether nothing was done for want of a descriptor, of the process or of the system. Only what opens says so.
+pub(crate) fn no_descriptor(err: &io::Error) -> bool {
+    matches!(err.raw_os_error(), Some(nix::libc::EMFILE | nix::libc::ENFILE))
+}
+
+/// Opens what is to be synced. A failed sync ends all writing to the store, and descriptors that others have taken come
+/// back: so it waits for one, for a while.
+fn open_to_sync<T>(mut open: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    let deadline = Instant::now() + DESCRIPTOR_WAIT_MAX;
+    loop {
+        match open() {
+            Err(err) if no_descriptor(&err) && Instant::now() < deadline => {
+                std::thread::sleep(DESCRIPTOR_WAIT_STEP);
+            }
+            opened => return opened,
+        }
+    }
 }
 
 /// The backend of a mode that the probe has settled.

@@ -5,7 +5,9 @@
 //! and much for several.
 
 use super::blocking::BlockingIo;
-use super::{Block, CommitQueue, DirectFile, Done, Io, IoFile, Locked, OpenMode, SyncQueue, Wake};
+use super::{
+    Block, CommitQueue, DirectFile, Done, Io, IoFile, Locked, OpenMode, SyncQueue, Wake, open_to_sync,
+};
 use io_uring::{IoUring, opcode, squeue, types};
 use nix::poll::PollFlags;
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -99,6 +101,12 @@ impl Io for UringIo {
     }
 }
 
+/// Whether the kernel was interrupted, or short of memory for a moment (io_uring_enter(2): EINTR, EBUSY, EAGAIN).
+fn is_passing(err: &io::Error) -> bool {
+    use io::ErrorKind::{Interrupted, ResourceBusy, WouldBlock};
+    matches!(err.kind(), Interrupted | ResourceBusy | WouldBlock)
+}
+
 struct RingQueue {
     ring: IoUring,
     /// What the kernel works on, by operation. A file stays open until its completion was seen.
@@ -116,7 +124,7 @@ impl RingQueue {
         }
         match self.ring.submit_and_wait(1) {
             Ok(_) => {}
-            Err(err) if err.kind() == io::ErrorKind::Interrupted => return,
+            Err(err) if is_passing(&err) => return,
             Err(err) => {
                 // The ring itself is broken: nothing in flight may count as durable.
                 let errno = err.raw_os_error().unwrap_or(nix::libc::EIO);
@@ -172,7 +180,7 @@ impl SyncQueue for RingQueue {
 
     fn submit_dir(&mut self, token: usize, dir: &Path) {
         self.make_room();
-        match BlockingIo.open(dir, OpenMode::ReadOnly) {
+        match open_to_sync(|| BlockingIo.open(dir, OpenMode::ReadOnly)) {
             // All of it: a name is no data to fdatasync.
             Ok(opened) if self.begin(token, &opened, types::FsyncFlags::empty()) => {}
             Ok(_) => self.finished.push((token, BlockingIo.sync_dir(dir))),
@@ -278,11 +286,7 @@ impl RingCommits {
     fn enter(&mut self, wait_for: usize) {
         match self.ring.submit_and_wait(wait_for) {
             Ok(_) => {}
-            Err(err)
-                if matches!(
-                    err.kind(),
-                    io::ErrorKind::Interrupted | io::ErrorKind::ResourceBusy | io::ErrorKind::WouldBlock
-                ) => {}
+            Err(err) if is_passing(&err) => {}
             Err(err) => {
                 // The ring itself is broken. What is under way stays in `in_flight`, since the kernel may
                 // still use its memory, and is reported as failed.
