@@ -2,6 +2,7 @@
 
 use crate::admin::Admin;
 use crate::admin::counters::Counters;
+use crate::blocking::{Blocking, BlockingThreads};
 use crate::clock;
 use crate::cold_reads::ColdReads;
 use crate::config::{Config, ConfigError, Endpoint};
@@ -22,6 +23,11 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use thiserror::Error;
 use tokio::sync::{Semaphore, watch};
+
+/// Deletions of records that are under way at once: they sync.
+const RECORD_DELETIONS_MAX: usize = 4;
+/// Threads for the housekeeping of groups.
+const HOUSEKEEPING_THREADS: usize = 1;
 
 /// Why the broker cannot start.
 #[derive(Debug, Error)]
@@ -72,9 +78,12 @@ pub(crate) struct Broker {
     pub(crate) crowded: LineBudget,
     /// Connections by the address that they come from.
     pub(crate) connections_by_address: Mutex<HashMap<IpAddr, usize>>,
+    pub(crate) blocking: Blocking,
     pub(crate) cold_reads: ColdReads,
     /// Searches by time that may be under way.
     pub(crate) timestamp_scans: Semaphore,
+    /// Deletions of records that may be under way.
+    pub(crate) record_deletions: Semaphore,
     /// Lines of the log on connections that were closed for what they sent.
     pub(crate) broken: LineBudget,
     /// Bytes that large requests may still take while they are received; see `queued.max.request.bytes`.
@@ -114,6 +123,8 @@ pub struct Running {
     endpoint: Endpoint,
     stop: watch::Sender<bool>,
     threads: Vec<JoinHandle<()>>,
+    /// There until the others have ended, who use them.
+    blocking: Option<BlockingThreads>,
     control: Option<JoinHandle<()>>,
 }
 
@@ -183,10 +194,17 @@ impl Running {
             Groups::new(Arc::clone(&catalog), controller.clone(), offsets, limits, retention, partitions);
         let producer_ids = ProducerIds::new(config.producer_id_block);
         let connections = AtomicUsize::new(0);
-        let cold_reads = ColdReads::new(config.cold_reads_max);
+        let reads_max = config.cold_reads_max + config.timestamp_scans_max;
+        let threads_max = reads_max + RECORD_DELETIONS_MAX + HOUSEKEEPING_THREADS;
+        let (blocking_threads, blocking) = BlockingThreads::start(threads_max).map_err(StartError::Thread)?;
+        let cold_reads = ColdReads::new(config.cold_reads_max, blocking.clone());
+        let record_deletions = Semaphore::new(RECORD_DELETIONS_MAX);
         let timestamp_scans = Semaphore::new(config.timestamp_scans_max);
         // A single request always has room.
-        let bytes = config.queued_request_bytes_max.max(config.request_bytes_max);
+        let bytes = config
+            .queued_request_bytes_max
+            .max(config.request_bytes_max)
+            .max(config.control_request_bytes_max);
         let memory = || Arc::new(Semaphore::new(bytes.min(Semaphore::MAX_PERMITS)));
         let fetch_sessions = Arc::new(FetchSessions::new(config.fetch_sessions_max));
         let groups = Arc::new(groups);
@@ -203,8 +221,10 @@ impl Running {
             refusals: LineBudget::default(),
             crowded: LineBudget::default(),
             connections_by_address: Mutex::default(),
+            blocking,
             cold_reads,
             timestamp_scans,
+            record_deletions,
             broken: LineBudget::default(),
             receiving_bytes: memory(),
             waiting_bytes: memory(),
@@ -212,8 +232,7 @@ impl Running {
             counters: (0..shards).map(|_| Arc::default()).collect(),
         });
         let (stop, stopped) = watch::channel(false);
-        let mut threads =
-            vec![timer(Arc::clone(&broker.groups), stopped.clone()).map_err(StartError::Thread)?];
+        let mut threads = vec![timer(&broker, stopped.clone()).map_err(StartError::Thread)?];
         for (number, listener) in listeners.into_iter().enumerate() {
             let shard = shard::start(number, listener, Arc::clone(&broker), stopped.clone());
             threads.push(shard.map_err(StartError::Thread)?);
@@ -222,7 +241,8 @@ impl Running {
         if let Some(admin) = &admin {
             admin.serving(&broker);
         }
-        Ok(Self { broker: Some(broker), address, admin, endpoint, stop, threads, control: Some(control) })
+        let (blocking, control) = (Some(blocking_threads), Some(control));
+        Ok(Self { broker: Some(broker), address, admin, endpoint, stop, threads, blocking, control })
     }
 
     /// Where it listens.
@@ -264,6 +284,7 @@ impl Running {
             // A panic was reported by the thread itself.
             let _ = thread.join();
         }
+        self.blocking = None;
     }
 }
 
@@ -280,13 +301,14 @@ impl Drop for Running {
 }
 
 /// The thread that keeps the groups' time.
-fn timer(groups: Arc<Groups>, mut stop: watch::Receiver<bool>) -> io::Result<JoinHandle<()>> {
+fn timer(broker: &Broker, mut stop: watch::Receiver<bool>) -> io::Result<JoinHandle<()>> {
+    let (groups, blocking) = (Arc::clone(&broker.groups), broker.blocking.clone());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     std::thread::Builder::new().name("ringmain-timer".into()).spawn(move || {
         runtime.block_on(async {
             tokio::select! {
                 () = Arc::clone(&groups).run_timer() => {}
-                () = groups.run_housekeeping() => {}
+                () = groups.run_housekeeping(blocking) => {}
                 _ = stop.wait_for(|stop| *stop) => {}
             }
         });

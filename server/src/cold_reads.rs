@@ -1,5 +1,6 @@
 //! Reads that have to wait for the medium: on threads for what blocks, never on a shard, and only so many at once.
 
+use crate::blocking::Blocking;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -8,6 +9,7 @@ use tokio::sync::Semaphore;
 /// Who may read at once.
 #[derive(Debug)]
 pub(crate) struct ColdReads {
+    blocking: Blocking,
     slots: Semaphore,
     done: AtomicU64,
     time_us: AtomicU64,
@@ -40,9 +42,9 @@ impl Drop for UnderWay<'_> {
 
 impl ColdReads {
     /// At most `reads_max` at once.
-    pub(crate) fn new(reads_max: usize) -> Self {
+    pub(crate) fn new(reads_max: usize, blocking: Blocking) -> Self {
         let zero = || AtomicU64::new(0);
-        Self { slots: Semaphore::new(reads_max), done: zero(), time_us: zero(), waiting: zero() }
+        Self { blocking, slots: Semaphore::new(reads_max), done: zero(), time_us: zero(), waiting: zero() }
     }
 
     /// What was counted since the start.
@@ -65,6 +67,6 @@ impl ColdReads {
         self.waiting.fetch_add(1, Ordering::Relaxed);
         let _under_way = UnderWay(self, Instant::now());
         let _slot = self.slots.acquire().await.map_err(io::Error::other)?;
-        tokio::task::spawn_blocking(read).await.map_err(io::Error::other)
+        self.blocking.run(read).await
     }
 }

@@ -5,6 +5,7 @@
 
 mod admin;
 mod api;
+mod blocking;
 mod broker;
 mod clock;
 mod cold_reads;

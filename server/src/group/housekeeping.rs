@@ -4,6 +4,7 @@ use super::expiry::Clock;
 use super::machine::{GroupState, Millis};
 use super::offset_store::WriteError;
 use super::service::Groups;
+use crate::blocking::Blocking;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +24,7 @@ pub(crate) struct Retention {
 
 impl Groups {
     /// Does both from time to time; never returns.
-    pub(crate) async fn run_housekeeping(self: Arc<Self>) {
+    pub(crate) async fn run_housekeeping(self: Arc<Self>, blocking: Blocking) {
         let mut lapse = interval(Duration::from_millis(self.retention.check_interval_ms));
         let mut rewrite = interval(REWRITE_INTERVAL);
         for timer in [&mut lapse, &mut rewrite] {
@@ -33,10 +34,10 @@ impl Groups {
             let groups = Arc::clone(&self);
             // It waits for the disk, and the groups' time must not.
             let done = tokio::select! {
-                _ = lapse.tick() => tokio::task::spawn_blocking(move || groups.lapse()),
-                _ = rewrite.tick() => tokio::task::spawn_blocking(move || groups.rewrite()),
+                _ = lapse.tick() => blocking.run(move || groups.lapse()).await,
+                _ = rewrite.tick() => blocking.run(move || groups.rewrite()).await,
             };
-            if let Err(err) = done.await {
+            if let Err(err) = done {
                 tracing::error!("housekeeping of groups ended early: {err}");
             }
         }

@@ -4,6 +4,7 @@
 //! The broker's own topics are refused.
 
 use crate::api::Context;
+use crate::broker::Broker;
 use crate::metadata::Topic;
 use crate::wire::messages::delete_records_response::{
     DeleteRecordsPartitionResult, DeleteRecordsTopicResult,
@@ -22,7 +23,7 @@ pub(crate) async fn handle(context: Context, request: DeleteRecordsRequest) -> D
         let topic = context.broker.catalog.topic(&asked.name);
         let mut partitions = Vec::with_capacity(asked.partitions.len());
         for one in asked.partitions {
-            let deleted = delete(topic.as_ref(), one.partition_index, one.offset).await;
+            let deleted = delete(&context.broker, topic.as_ref(), one.partition_index, one.offset).await;
             let (code, low_watermark) = match deleted {
                 Ok(start) => (NONE, start.0),
                 Err(code) => (code.code(), -1),
@@ -39,7 +40,12 @@ pub(crate) async fn handle(context: Context, request: DeleteRecordsRequest) -> D
 }
 
 /// On a thread for what blocks: it syncs.
-async fn delete(topic: Option<&Arc<Topic>>, index: i32, offset: i64) -> Result<Offset, ErrorCode> {
+async fn delete(
+    broker: &Broker,
+    topic: Option<&Arc<Topic>>,
+    index: i32,
+    offset: i64,
+) -> Result<Offset, ErrorCode> {
     let topic = topic.ok_or(ErrorCode::UnknownTopicOrPartition)?;
     if topic.internal {
         return Err(ErrorCode::InvalidTopicException);
@@ -50,7 +56,10 @@ async fn delete(topic: Option<&Arc<Topic>>, index: i32, offset: i64) -> Result<O
         offset if offset >= 0 => Offset(offset),
         _ => return Err(ErrorCode::OffsetOutOfRange),
     };
-    let deleted = tokio::task::spawn_blocking(move || {
+    let Ok(_turn) = broker.record_deletions.acquire().await else {
+        return Err(ErrorCode::UnknownServerError);
+    };
+    let deleted = broker.blocking.run(move || {
         log.advance_start(to).map_err(|err| {
             tracing::info!(log = log.name(), to = to.0, "records were not deleted: {err}");
             code(&err)

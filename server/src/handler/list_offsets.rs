@@ -102,7 +102,7 @@ async fn search(
     let Ok(_slot) = context.broker.timestamp_scans.acquire().await else {
         return Err(ErrorCode::UnknownServerError);
     };
-    let searched = tokio::task::spawn_blocking(move || find(&partition, bytes_max)).await;
+    let searched = context.broker.blocking.run(move || find(&partition, bytes_max)).await;
     searched.unwrap_or(Err(ErrorCode::UnknownServerError))
 }
 
