@@ -31,10 +31,13 @@ const TOO_LARGE: i16 = 10;
 const INVALID_CONFIG: i16 = 40;
 const INVALID_REQUEST: i16 = 42;
 
+/// Key, operation, value.
+type Edit<'a> = (&'a str, i8, &'a str);
+
 /// What IncrementalAlterConfigs answers to the edits of a broker; "" is all of them.
-fn alter(client: &mut Client, broker: &str, edits: &[(&str, i8, &str)], validate_only: bool) -> i16 {
+fn alter(client: &mut Client, broker: &str, edits: &[Edit<'_>], validate_only: bool) -> i16 {
     use incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
-    let edit = |(name, operation, value): &(&str, i8, &str)| {
+    let edit = |(name, operation, value): &Edit<'_>| {
         AlterableConfig::default()
             .with_name(text(name))
             .with_config_operation(*operation)
@@ -173,12 +176,12 @@ fn limits_and_new_topics_follow_the_change() {
     create_with(&mut client, "one", -1, None);
     assert_eq!(find(&mut client, "one"), (0, 1));
 
-    let mut other = broker.connect();
-    assert!(is_served(&mut other));
+    let mut others: Vec<_> = (0..9).map(|_| broker.connect()).collect();
+    assert!(others.iter_mut().all(is_served));
     for limit in ["max.connections", "max.connections.per.ip"] {
-        assert_eq!(alter(&mut client, "", &[(limit, SET, "2")], false), 0);
+        assert_eq!(alter(&mut client, "", &[(limit, SET, "10")], false), 0);
         assert!(!is_served(&mut broker.connect()), "{limit}: one too many");
-        assert!(is_served(&mut other), "{limit}: who was there stays");
+        assert!(others.iter_mut().all(is_served), "{limit}: who was there stays");
         assert_eq!(alter(&mut client, "", &[(limit, DELETE, "")], false), 0);
         assert!(is_served(&mut broker.connect()), "{limit}: there is room again");
     }
@@ -189,11 +192,12 @@ fn what_cannot_be_changed_is_refused_and_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Process::start(dir.path());
     let mut client = Client::new(&broker);
-    let cases: [(&str, &[(&str, i8, &str)], i16); 6] = [
+    let cases: [(&str, &[Edit<'_>], i16); 7] = [
         ("1", &[("log.dirs", SET, "/tmp")], INVALID_REQUEST),
         ("1", &[("num.partitions", SET, "2"), ("node.id", SET, "7")], INVALID_REQUEST),
         ("1", &[("num.partitions", SET, "2"), ("no.such.key", SET, "7")], INVALID_CONFIG),
         ("1", &[("num.partitions", SET, "none")], INVALID_CONFIG),
+        ("1", &[("max.connections.per.ip", SET, "1")], INVALID_CONFIG),
         ("2", &[("num.partitions", SET, "2")], INVALID_REQUEST),
         ("broker", &[("num.partitions", SET, "2")], INVALID_REQUEST),
     ];

@@ -149,26 +149,36 @@ fn raise_descriptor_limit() -> u64 {
     }
 }
 
-/// Descriptors for all that is neither segment nor connection: the journal, listeners, directories while they are synced.
+/// Descriptors for all that is neither segment nor connection nor counted below: files while they are synced, pipes,
+/// metrics.
 const DESCRIPTORS_KEPT: u64 = 192;
+/// Of each shard: its listener, ring, and what wakes it.
+const DESCRIPTORS_PER_SHARD: u64 = 8;
 /// With as many as this nobody runs out.
 const DESCRIPTORS_PLENTY: u64 = 1 << 17;
 
-/// Where few descriptors are allowed, two thirds are for segments and one for connections: neither takes what the other
-/// or the journal needs.
+/// Two thirds of the descriptors are for segments and one for connections, or what the operator leaves of them: neither
+/// takes what the other or the journal needs.
 fn share_descriptors(config: &mut Config, limit: u64) {
-    if limit >= DESCRIPTORS_PLENTY || config.open_segments_max > 0 {
-        return;
+    let shards = match config.shards {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        shards => shards,
+    };
+    let kept =
+        DESCRIPTORS_KEPT + DESCRIPTORS_PER_SHARD * shards as u64 + config.store.journal_files_max as u64;
+    let free = usize::try_from(limit.saturating_sub(kept)).unwrap_or(usize::MAX);
+    if config.open_segments_max == 0 {
+        config.open_segments_max = (free / 3).max(1) * 2;
     }
-    let third = usize::try_from(limit.saturating_sub(DESCRIPTORS_KEPT) / 3).unwrap_or(usize::MAX).max(1);
-    config.open_segments_max = 2 * third;
-    config.connections_bound = third;
-    tracing::info!(
-        limit,
-        segments = config.open_segments_max,
-        connections = config.connections_max.min(third),
-        "the limit of open files is shared out; raise it (LimitNOFILE, ulimit -n) for more"
-    );
+    config.connections_bound = free.saturating_sub(config.open_segments_max).max(1);
+    if limit < DESCRIPTORS_PLENTY {
+        tracing::info!(
+            limit,
+            segments = config.open_segments_max,
+            connections = config.connections_max.min(config.connections_bound),
+            "the limit of open files is shared out; raise it (LimitNOFILE, ulimit -n) for more"
+        );
+    }
 }
 
 #[cfg(test)]
@@ -176,25 +186,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn few_descriptors_are_shared_out_so_that_all_have_some() {
-        for limit in [1, 192, 256, 1024, 20_000, DESCRIPTORS_PLENTY - 1] {
-            let mut config = Config::default();
-            share_descriptors(&mut config, limit);
-            let taken = (config.open_segments_max + config.connections_bound) as u64;
-            assert!(config.open_segments_max > 0 && config.connections_bound > 0, "{limit}");
-            assert!(taken <= limit.saturating_sub(DESCRIPTORS_KEPT).max(3), "{limit}: {taken}");
+    fn descriptors_are_shared_out_so_that_all_have_some() {
+        for limit in [1, 192, 256, 1024, 20_000, 1 << 20, u64::MAX] {
+            for shards in [1, 64] {
+                let mut config = Config { shards, ..Config::default() };
+                share_descriptors(&mut config, limit);
+                let (segments, connections) = (config.open_segments_max, config.connections_bound);
+                assert!(segments > 0 && connections > 0, "{limit}");
+                let kept = DESCRIPTORS_KEPT + 8 * shards as u64;
+                assert!((segments + connections) as u64 <= limit.saturating_sub(kept).max(3), "{limit}");
+            }
         }
     }
 
     #[test]
-    fn what_the_operator_says_of_segments_holds_and_so_do_many_descriptors() {
-        let as_given = |config: Config, limit| {
-            let mut shared = config.clone();
-            share_descriptors(&mut shared, limit);
-            let counts = |config: &Config| (config.open_segments_max, config.connections_bound);
-            assert_eq!(counts(&shared), counts(&config));
-        };
-        as_given(Config { open_segments_max: 7, ..Config::default() }, 1024);
-        as_given(Config::default(), DESCRIPTORS_PLENTY);
+    fn what_the_operator_says_of_segments_holds_and_connections_get_the_rest() {
+        let mut config = Config { open_segments_max: 100, shards: 1, ..Config::default() };
+        share_descriptors(&mut config, 1024);
+        assert_eq!(config.open_segments_max, 100);
+        let journal = config.store.journal_files_max;
+        assert_eq!(config.connections_bound, 1024 - 192 - 8 - journal - 100);
+        share_descriptors(&mut config, 10);
+        assert_eq!(config.connections_bound, 1);
     }
 }

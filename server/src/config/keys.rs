@@ -98,8 +98,10 @@ impl Config {
             name: "auto.create.topics.enable",
             doc: "whether a client that asks for an unknown topic has it created",
             set: |config, text| {
-                config.auto_create_topics =
-                    text.parse().map_err(|_| format!("{text:?} is not true or false"))?;
+                config.auto_create_topics = text
+                    .to_ascii_lowercase()
+                    .parse()
+                    .map_err(|_| format!("{text:?} is not true or false"))?;
                 Ok(())
             },
             get: |config| config.auto_create_topics.to_string(),
@@ -254,7 +256,7 @@ impl Config {
             "max.connections.per.ip",
             connections_per_address_max,
             usize,
-            0..=i32::MAX as usize,
+            1..=i32::MAX as usize,
             "connections that may be open at once from one address"
         ),
         number!(

@@ -3,7 +3,7 @@
 
 use crate::broker::Broker;
 use crate::config::{Config, Key};
-use crate::metadata::{BrokerConfigs, Kind, TopicConfig, is_dynamic};
+use crate::metadata::{BrokerConfigs, Kind, TopicConfig, fits, is_dynamic};
 use std::collections::BTreeMap;
 
 /// Where a value comes from; the protocol's numbers.
@@ -61,9 +61,9 @@ impl<'a> Layers<'a> {
         Self { started, shipped: Config::default(), set }
     }
 
-    /// What is set for a broker while it runs, or for all.
+    /// What is set for a broker while it runs, or for all, if it can hold.
     fn set_for(&self, node_id: Option<i32>, name: &str) -> Option<&String> {
-        self.set.get(&node_id)?.get(name)
+        self.set.get(&node_id)?.get(name).filter(|value| fits(name, value).is_ok())
     }
 
     /// Name, value and source of each place that sets a key, the one in force first.

@@ -25,6 +25,10 @@ const DYNAMIC: &[&str] = &[
     "num.partitions",
 ];
 
+/// Less than this of connections is not taken while the broker runs: whoever sets it must be able to connect again, and
+/// admin clients take more than one.
+const CONNECTIONS_MIN: usize = 10;
+
 /// Whether a key can be changed while the broker runs.
 pub(crate) fn is_dynamic(name: &str) -> bool {
     DYNAMIC.contains(&name)
@@ -36,11 +40,7 @@ pub(crate) fn in_force(started: &Config, set: &BrokerConfigs) -> (Config, Vec<Ch
     let (mut config, mut misfits) = (started.clone(), Vec::new());
     for node in [None, Some(started.node_id)] {
         for (name, value) in set.get(&node).into_iter().flatten() {
-            let was_set = find(name).and_then(|key| {
-                (key.set)(&mut config, value)
-                    .map_err(|reason| ChangeError::Config(format!("{name}: {reason}")))
-            });
-            misfits.extend(was_set.err());
+            misfits.extend(set_key(&mut config, name, value).err());
         }
     }
     (config, misfits)
@@ -53,12 +53,28 @@ pub(crate) fn changed(
 ) -> Result<BTreeMap<String, String>, ChangeError> {
     // No key among them is a list.
     let changed = change.apply(set, |name| find(name).map(|_| None))?;
-    let mut scratch = Config::default();
-    for (name, value) in &changed {
-        let fits = (find(name)?.set)(&mut scratch, value);
-        fits.map_err(|reason| ChangeError::Config(format!("{name}: {reason}")))?;
+    // What was set before stays, though this program may not take it.
+    for (name, value) in changed.iter().filter(|(name, value)| set.get(*name) != Some(*value)) {
+        fits(name, value)?;
     }
     Ok(changed)
+}
+
+/// Why a key cannot have this value while the broker runs, if it cannot.
+pub(crate) fn fits(name: &str, value: &str) -> Result<(), ChangeError> {
+    set_key(&mut Config::default(), name, value)
+}
+
+fn set_key(config: &mut Config, name: &str, value: &str) -> Result<(), ChangeError> {
+    let key = find(name)?;
+    let connections = matches!(name, "max.connections" | "max.connections.per.ip");
+    let set = match value.parse::<usize>() {
+        Ok(few) if connections && few < CONNECTIONS_MIN => {
+            Err(format!("less than {CONNECTIONS_MIN} would lock out who sets it"))
+        }
+        _ => (key.set)(config, value),
+    };
+    set.map_err(|reason| ChangeError::Config(format!("{name}: {reason}")))
 }
 
 fn find(name: &str) -> Result<&'static Key, ChangeError> {
@@ -105,11 +121,25 @@ mod tests {
         assert!(matches!(edit("log.dirs", to("/tmp")), Err(ChangeError::AtStart("log.dirs"))));
         assert!(matches!(edit("log.dirs", Edit::Delete), Err(ChangeError::AtStart(_))));
         assert!(matches!(edit("no.such.key", to("1")), Err(ChangeError::Config(_))));
-        assert!(matches!(edit("num.partitions", to("0")), Err(ChangeError::Config(_))));
+        for (name, value) in
+            [("num.partitions", "0"), ("max.connections.per.ip", "9"), ("max.connections", "0")]
+        {
+            assert!(matches!(edit(name, to(value)), Err(ChangeError::Config(_))), "{name}={value}");
+        }
         assert!(matches!(edit("num.partitions", Edit::Append("1".to_owned())), Err(ChangeError::Config(_))));
         assert_eq!(edit("num.partitions", to("7")).unwrap(), pairs(&[("num.partitions", "7")]));
         let replaced = changed(&pairs(&[]), ConfigChange::Replace(pairs(&[("node.id", "2")])));
         assert!(matches!(replaced, Err(ChangeError::AtStart("node.id"))));
+    }
+
+    #[test]
+    fn what_is_set_and_not_known_any_more_can_be_deleted_and_is_in_nobodys_way() {
+        let set = pairs(&[("an.older.key", "1"), ("log.dirs", "/gone")]);
+        let edits =
+            [("an.older.key".to_owned(), Edit::Delete), ("num.partitions".to_owned(), Edit::Set("2".into()))];
+        let left = changed(&set, ConfigChange::Edit(edits.to_vec())).unwrap();
+        assert_eq!(left, pairs(&[("log.dirs", "/gone"), ("num.partitions", "2")]));
+        assert!(fits("num.partitions", "2").is_ok() && fits("log.dirs", "/gone").is_err());
     }
 
     #[test]

@@ -11,7 +11,7 @@ use ringmain_engine::{
     Offset, RaiseEpochError, Store, WaitError,
 };
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use thiserror::Error;
 use uuid::Uuid;
 
@@ -73,6 +73,8 @@ pub(crate) struct Catalog {
     started: Config,
     /// With what was changed since; see [`Catalog::config`].
     in_force: RwLock<Arc<Config>>,
+    /// Held while the image and its log are changed, in the same order.
+    changing: Mutex<()>,
     image: Mutex<Image>,
     topics: RwLock<Topics>,
     quotas: Quotas,
@@ -104,6 +106,7 @@ impl Catalog {
             log,
             started,
             in_force,
+            changing: Mutex::default(),
             image: Mutex::new(image),
             topics: RwLock::default(),
             quotas: Quotas::default(),
@@ -236,24 +239,30 @@ impl Catalog {
             return Ok(());
         }
         // One that fails keeps no other from its change.
-        self.all_topics().iter().map(|topic| self.reopen(topic.id)).fold(Ok(()), Result::and)
+        let topics: Vec<_> = self.with_image(|image| image.topics.values().cloned().collect());
+        topics.iter().map(|topic| self.open_topic(topic).map(|_| ())).fold(Ok(()), Result::and)
     }
 
     pub(crate) fn with_image<T>(&self, look: impl FnOnce(&Image) -> T) -> T {
-        look(&self.image.lock().unwrap_or_else(PoisonError::into_inner))
+        look(&self.image())
     }
 
-    /// Makes a command durable and applies it. Blocks; for the controller's thread and the start.
+    fn image(&self) -> MutexGuard<'_, Image> {
+        self.image.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes a command durable and applies it. Blocks; for the controller's thread and the start. Readers, who are on
+    /// shards, do not wait for the disk: they may see it a moment before it is durable, and acknowledge nothing by it.
     pub(crate) fn record(&self, command: &Command) -> Result<(), CatalogError> {
         let json = serde_json::to_vec(command)?;
         let mut builder = BatchBuilder::new();
         builder.push(crate::clock::now_ms(), None, Some(&json));
         let mut batch = builder.finish().unwrap_or_default();
-        let mut image = self.image.lock().unwrap_or_else(PoisonError::into_inner);
-        image.apply(command)?;
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.image().apply(command)?;
         if let Err(err) = self.append(&mut batch) {
             // What the log tells is what counts.
-            *image = read_image(&self.log)?;
+            *self.image() = read_image(&self.log)?;
             return Err(err);
         }
         Ok(())

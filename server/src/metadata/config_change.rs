@@ -34,7 +34,7 @@ pub(crate) enum ConfigChange {
 
 impl ConfigChange {
     /// What is set after the change; the values are not checked. `known` tells of an edited key why it cannot be
-    /// set, or, if it is a list, what it is where it is not set.
+    /// set, or, if it is a list, what it is where it is not set. What is set can be deleted, whatever it is.
     pub(crate) fn apply(
         self,
         set: &BTreeMap<String, String>,
@@ -46,6 +46,9 @@ impl ConfigChange {
         };
         let mut changed = set.clone();
         for (name, edit) in edits {
+            if edit == Edit::Delete && changed.remove(&name).is_some() {
+                continue;
+            }
             let list_default = known(&name)?;
             let list = || {
                 let default = list_default.ok_or_else(|| format!("{name} is no list"))?;
@@ -54,10 +57,7 @@ impl ConfigChange {
                 Ok::<Vec<String>, ChangeError>(values.collect())
             };
             let value = match edit {
-                Edit::Delete => {
-                    changed.remove(&name);
-                    continue;
-                }
+                Edit::Delete => continue,
                 Edit::Set(value) => value,
                 Edit::Append(values) => {
                     let mut now = list()?;

@@ -9,7 +9,7 @@ mod controller;
 mod image;
 mod topic_config;
 
-pub(crate) use broker_config::{BrokerConfigs, is_dynamic};
+pub(crate) use broker_config::{BrokerConfigs, fits, is_dynamic};
 pub(crate) use catalog::{Catalog, CatalogError, Partition, Topic};
 pub(crate) use command::Command;
 pub(crate) use config_change::{ConfigChange, Configurable, Edit};

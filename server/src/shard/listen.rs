@@ -7,6 +7,7 @@ use crate::admin::counters::Counters;
 use crate::broker::Broker;
 use crate::clock;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use std::cmp::Ordering::{Equal, Greater, Less};
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::rc::Rc;
@@ -79,7 +80,9 @@ pub(super) async fn serve(
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(err) => {
-                tracing::warn!("a connection could not be accepted: {err}");
+                if let Some(left_out) = broker.crowded.take(clock::monotonic_ms()) {
+                    tracing::warn!(left_out, "a connection could not be accepted: {err}");
+                }
                 tokio::time::sleep(ACCEPT_RETRY).await;
                 continue;
             }
@@ -87,10 +90,14 @@ pub(super) async fn serve(
         counters.accepted();
         let (guard, open, from_there) = Open::count(&broker, peer.ip());
         let config = broker.catalog.config();
-        if open > config.connections_max.min(config.connections_bound) {
+        let (max, named) = match config.connections_max.cmp(&config.connections_bound) {
+            Less | Equal => (config.connections_max, "max.connections"),
+            Greater => (config.connections_bound, "what the limit of open files leaves for them"),
+        };
+        if open > max {
             if let Some(left_out) = broker.crowded.take(clock::monotonic_ms()) {
                 let open = open - 1;
-                tracing::warn!(%peer, left_out, "refused: {open} connections are open, which is max.connections");
+                tracing::warn!(%peer, left_out, "refused: {open} connections are open, which is {named}");
             }
             counters.refused();
             continue;
