@@ -1,16 +1,21 @@
-//! Threads for what blocks: reads of the medium, syncs, decompression. They are started when they are needed, and stay.
+//! Threads for what blocks: reads of the medium, syncs, decompression. They are started when they are needed, and end
+//! when they are idle, but for one.
 //!
-//! A runtime's own would end when they are idle, and where no thread can be started any more (`pids.max`,
-//! `RLIMIT_NPROC`) the runtime panics if it has none. With one that is there work waits for its turn instead.
+//! Where no thread can be started any more (`pids.max`, `RLIMIT_NPROC`) tokio panics if it has none for such work. With
+//! one that is there work waits for its turn instead.
 
 use std::io;
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 use tokio::runtime::{self, Handle};
 use tokio::sync::oneshot;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 
-/// For as long as a broker may run without using them.
-const KEEP_ALIVE: Duration = Duration::from_secs(100 * 365 * 86_400);
+/// After as long without work a thread ends.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// How often one of them is given nothing to do, so that it stays. Of two that take turns each waits for too long.
+const PULSE: Duration = Duration::from_secs(9);
 
 /// Runs what blocks; cheap to clone.
 #[derive(Clone, Debug)]
@@ -42,16 +47,21 @@ impl BlockingThreads {
         // A thread to be sure of: that none can be started is an error here, and no panic.
         Builder::new().spawn(|| ())?;
         let runtime = runtime::Builder::new_current_thread()
+            .enable_time()
             .max_blocking_threads(threads_max.max(1))
             .thread_keep_alive(KEEP_ALIVE)
             .thread_name("ringmain-blocking")
             .build()?;
         let blocking = Blocking(runtime.handle().clone());
         drop(runtime.spawn_blocking(|| ()));
-        let (end, ended) = oneshot::channel::<()>();
+        let (end, mut ended) = oneshot::channel::<()>();
         let keeper = Builder::new().name("ringmain-threads".into()).spawn(move || {
-            // The end is that the sender is dropped. Then so is the runtime, which waits for its threads.
-            let _ = runtime.block_on(ended);
+            runtime.block_on(async {
+                // The end is that the sender is dropped. Then so is the runtime, which waits for its threads.
+                while timeout(PULSE, &mut ended).await.is_err() {
+                    drop(spawn_blocking(|| ()));
+                }
+            });
         })?;
         Ok((Self { end: Some(end), keeper: Some(keeper) }, blocking))
     }
