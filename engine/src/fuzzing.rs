@@ -42,6 +42,9 @@ pub const TARGETS: [Target; 6] = [
 const DIR: &str = "/store";
 /// Entries of the journal begin at multiples of it.
 const JOURNAL_STEP_BYTES: usize = 4096;
+/// What the simulated disk holds at most, in memory: an entry may say that its data lies far behind the end of a segment,
+/// where a real disk has a hole.
+const DISK_BYTES: u64 = 64 << 20;
 /// Batches of the log that is damaged.
 const BATCHES: usize = 12;
 
@@ -324,6 +327,7 @@ fn sealed_entries(file: &[u8]) -> Vec<u8> {
 /// Entries that lie: the store opens or does not, and what it serves is whole.
 fn lying_journal(input: &[u8]) {
     let disk = made(false);
+    disk.set_capacity(DISK_BYTES);
     write(&disk, "journal/0", &sealed_entries(input));
     write(&disk, "t-0/00000000000000000000.log", &[]);
     let Ok(store) = sim::open(&disk, Path::new(DIR), config()) else { return };
