@@ -248,7 +248,8 @@ pub fn advice(code: BrokerError) -> &'static str {
         BrokerError::InvalidTopicException => "use 1 to 249 letters, digits, dots, underscores and hyphens",
         BrokerError::InvalidPartitions => "ask for at least one partition",
         BrokerError::InvalidReplicationFactor => "ask for at most as many replicas as brokers",
-        BrokerError::InvalidConfig | BrokerError::PolicyViolation => "check the configuration given",
+        BrokerError::InvalidConfig => "check the configuration given",
+        BrokerError::PolicyViolation => "ask for less at once, or check the configuration given",
         BrokerError::LeaderNotAvailable | BrokerError::NotLeaderOrFollower | BrokerError::NotController => {
             "the cluster is electing; try again"
         }

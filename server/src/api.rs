@@ -48,7 +48,13 @@ pub(crate) struct Context {
     pub(crate) peer: SocketAddr,
 }
 
-type Begin = fn(&Arc<Broker>, SocketAddr, Request<'_>) -> Outcome;
+/// How a request is begun.
+enum Begin {
+    /// At once: what it asks for is done by the answer.
+    AtOnce(fn(&Arc<Broker>, SocketAddr, Request<'_>) -> Outcome),
+    /// A produce request: its batches are appended where they lie, some perhaps after other threads worked on them.
+    Produce,
+}
 
 /// One API.
 pub(crate) struct Api {
@@ -68,9 +74,9 @@ macro_rules! control {
             key: ApiKey::$key,
             min_version: *$versions.start(),
             max_version: *$versions.end(),
-            begin: |broker, peer, request| {
+            begin: Begin::AtOnce(|broker, peer, request| {
                 control::<messages::$message, _>(broker, peer, &request, handler::$handler::handle)
-            },
+            }),
             #[cfg(feature = "fuzz")]
             shape: crate::fuzzing::Shape::of::<messages::$message>(),
         }
@@ -79,12 +85,12 @@ macro_rules! control {
 
 /// An API whose handler reads and writes its messages itself.
 macro_rules! data {
-    ($key:ident, $versions:expr, $message:ident, $handler:ident) => {
+    ($key:ident, $versions:expr, $message:ident, $begin:expr) => {
         Api {
             key: ApiKey::$key,
             min_version: *$versions.start(),
             max_version: *$versions.end(),
-            begin: handler::$handler::begin,
+            begin: $begin,
             #[cfg(feature = "fuzz")]
             shape: crate::fuzzing::Shape::of::<messages::$message>(),
         }
@@ -94,8 +100,8 @@ macro_rules! data {
 /// Everything that is served.
 pub(crate) const APIS: &[Api] = &[
     // From 0, or older librdkafka turns compression off; formats before 3 get an error.
-    data!(Produce, 0..=13, ProduceRequest, produce),
-    data!(Fetch, 4..=18, FetchRequest, fetch),
+    data!(Produce, 0..=13, ProduceRequest, Begin::Produce),
+    data!(Fetch, 4..=18, FetchRequest, Begin::AtOnce(handler::fetch::begin)),
     control!(ListOffsets, 1..=10, ListOffsetsRequest, list_offsets),
     control!(Metadata, 0..=13, MetadataRequest, metadata),
     control!(OffsetCommit, 2..=9, OffsetCommitRequest, offset_commit),
@@ -145,8 +151,8 @@ pub(crate) fn is_fetch(frame: &[u8]) -> bool {
     frame.starts_with(&(ApiKey::Fetch as i16).to_be_bytes())
 }
 
-/// Begins a request: at once what must happen in order, the rest as a promise.
-pub(crate) fn begin(call: Call<'_>) -> Outcome {
+/// Begins a request: what must happen in order is done when this returns, the rest is a promise.
+pub(crate) async fn begin(call: Call<'_>) -> Outcome {
     let request = match Request::parse(call.frame) {
         Ok(request) => request,
         Err(err) => return Outcome::Close(format!("the request's header is {err}")),
@@ -165,7 +171,10 @@ pub(crate) fn begin(call: Call<'_>) -> Outcome {
             api.key
         ));
     }
-    (api.begin)(call.broker, call.peer, request)
+    match api.begin {
+        Begin::AtOnce(begin) => begin(call.broker, call.peer, request),
+        Begin::Produce => handler::produce::begin(call.broker, call.peer, request).await,
+    }
 }
 
 fn control<M, F>(

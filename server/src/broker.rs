@@ -12,6 +12,7 @@ use crate::line_budget::LineBudget;
 use crate::metadata::{Catalog, Controller};
 use crate::producer_ids::ProducerIds;
 use crate::quotas::Use;
+use crate::request_memory::RequestMemory;
 use crate::shard;
 use ringmain_engine::{OpenError, Store, StoreConfig};
 use std::collections::HashMap;
@@ -82,15 +83,17 @@ pub(crate) struct Broker {
     pub(crate) cold_reads: ColdReads,
     /// Searches by time that may be under way.
     pub(crate) timestamp_scans: Semaphore,
+    /// Batches whose codec or timestamps may be changed or checked at once.
+    pub(crate) recompressions: Semaphore,
     /// Deletions of records that may be under way.
     pub(crate) record_deletions: Semaphore,
     /// Lines of the log on connections that were closed for what they sent.
     pub(crate) broken: LineBudget,
     /// Bytes that large requests may still take while they are received; see `queued.max.request.bytes`.
-    pub(crate) receiving_bytes: Arc<Semaphore>,
+    pub(crate) receiving_bytes: RequestMemory,
     /// The same for requests that wait for their answers. Apart, so that who holds half a request open does not
     /// keep others from asking.
-    pub(crate) waiting_bytes: Arc<Semaphore>,
+    pub(crate) waiting_bytes: RequestMemory,
 }
 
 impl Broker {
@@ -194,18 +197,16 @@ impl Running {
             Groups::new(Arc::clone(&catalog), controller.clone(), offsets, limits, retention, partitions);
         let producer_ids = ProducerIds::new(config.producer_id_block);
         let connections = AtomicUsize::new(0);
-        let reads_max = config.cold_reads_max + config.timestamp_scans_max;
+        let reads_max = config.cold_reads_max + config.timestamp_scans_max + config.recompressions_max;
         let threads_max = reads_max + RECORD_DELETIONS_MAX + HOUSEKEEPING_THREADS;
         let (blocking_threads, blocking) = BlockingThreads::start(threads_max).map_err(StartError::Thread)?;
         let cold_reads = ColdReads::new(config.cold_reads_max, blocking.clone());
         let record_deletions = Semaphore::new(RECORD_DELETIONS_MAX);
         let timestamp_scans = Semaphore::new(config.timestamp_scans_max);
-        // A single request always has room.
-        let bytes = config
-            .queued_request_bytes_max
-            .max(config.request_bytes_max)
-            .max(config.control_request_bytes_max);
-        let memory = || Arc::new(Semaphore::new(bytes.min(Semaphore::MAX_PERMITS)));
+        let recompressions = Semaphore::new(config.recompressions_max);
+        let request_bytes_max = config.request_bytes_max.max(config.control_request_bytes_max);
+        let queued_bytes_max = config.queued_request_bytes_max;
+        let memory = || RequestMemory::new(queued_bytes_max, request_bytes_max);
         let fetch_sessions = Arc::new(FetchSessions::new(config.fetch_sessions_max));
         let groups = Arc::new(groups);
         let broker = Arc::new(Broker {
@@ -224,6 +225,7 @@ impl Running {
             blocking,
             cold_reads,
             timestamp_scans,
+            recompressions,
             record_deletions,
             broken: LineBudget::default(),
             receiving_bytes: memory(),

@@ -23,6 +23,7 @@ mod producer_ids;
 mod quotas;
 mod records;
 mod replay;
+mod request_memory;
 mod shard;
 mod traffic;
 mod wire;

@@ -443,3 +443,32 @@ fn huge_sizes_and_waits_and_a_replica_id_give_a_client_nothing_more() {
     assert!(began.elapsed() < std::time::Duration::from_secs(15), "the wait was cut short");
     assert!(broker.resident_bytes() < before + (20 << 20), "sizes that are asked for take no memory");
 }
+
+/// What a limit or the end of a segment keeps from an answer comes with the next: it is not waited for.
+#[test]
+fn a_fetch_that_can_have_no_more_than_it_has_is_answered_at_once() {
+    const WAIT_MS: i32 = 300_000;
+    let dir = tempfile::tempdir().unwrap();
+    let size = batch().len();
+    let broker = Process::start(dir.path());
+    let mut client = Client::new(&broker);
+    create(&mut client, "t");
+    for _ in 0..3 {
+        produce(&mut client, "t");
+    }
+    let asked = |partition_max: usize, min: usize, max: usize| {
+        let partition = partition(0).with_partition_max_bytes(i32::try_from(partition_max).unwrap());
+        fetch(vec![topic("t", partition)])
+            .with_min_bytes(i32::try_from(min).unwrap())
+            .with_max_bytes(i32::try_from(max).unwrap())
+            .with_max_wait_ms(WAIT_MS)
+    };
+    let mut ask = |request: &FetchRequest| bytes(&only(client.ask(FETCH_VERSION, request)));
+    assert_eq!(
+        ask(&asked(2 * size - 1, 2 * size - 1, 1 << 20)),
+        size,
+        "two do not fit into the partition's share"
+    );
+    assert_eq!(ask(&asked(1 << 20, 1 << 20, 2 * size)), 2 * size, "nor three into the answer");
+    assert_eq!(ask(&asked(1 << 20, 1 << 20, 3 * size)), 3 * size, "more than it may have is not waited for");
+}

@@ -345,6 +345,20 @@ impl Batch {
     /// # Errors
     /// When they cannot be decompressed, or there cannot be as many as the header says.
     pub fn records(self, bytes_max: usize) -> Result<Records, BatchError> {
+        let (header, body) = self.decompressed(bytes_max)?;
+        // Checked here so that a count found in the bytes never decides an allocation.
+        let left = header.count as usize;
+        if left.saturating_mul(RECORD_BYTES_MIN) > body.len() {
+            return Err(BatchError::Record { base_offset: header.base_offset });
+        }
+        Ok(Records { header, body, at: 0, left })
+    }
+
+    /// Its header, and the bytes of its records, decompressed into at most `bytes_max` bytes.
+    ///
+    /// # Errors
+    /// When they cannot be decompressed.
+    pub fn decompressed(self, bytes_max: usize) -> Result<(BatchHeader, Bytes), BatchError> {
         let base_offset = self.header.base_offset;
         let body = match self.header.compression {
             Compression::None => self.body,
@@ -352,12 +366,7 @@ impl Batch {
                 .map(Bytes::from)
                 .map_err(|source| BatchError::Compression { base_offset, source })?,
         };
-        // Checked here so that a count found in the bytes never decides an allocation.
-        let left = self.header.count as usize;
-        if left.saturating_mul(RECORD_BYTES_MIN) > body.len() {
-            return Err(BatchError::Record { base_offset });
-        }
-        Ok(Records { header: self.header, body, at: 0, left })
+        Ok((self.header, body))
     }
 }
 
@@ -448,5 +457,8 @@ fn i64_at(bytes: &[u8], at: usize) -> i64 {
     (i64::from(i32_at(bytes, at)) << 32) | i64::from(i32_at(bytes, at + 4).cast_unsigned())
 }
 
+mod outlines;
 #[cfg(test)]
 mod tests;
+
+pub use outlines::{Outline, Outlines};

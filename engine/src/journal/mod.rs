@@ -272,6 +272,11 @@ impl Journal {
         self.wake();
     }
 
+    /// Whether it cannot be emptied for want of space.
+    pub(crate) fn is_full(&self) -> bool {
+        self.house.is_full()
+    }
+
     /// What was done until now.
     pub(crate) fn stats(&self) -> JournalStats {
         let Counts { entries, bytes, segment_syncs } = &self.counts;

@@ -1,5 +1,6 @@
 //! Taking records away: from the end (truncation) and from the start.
 
+use super::wait::Completion;
 use super::{Appender, Log};
 use crate::error::CutError;
 use crate::journal::entry::{Kind, Section};
@@ -7,7 +8,7 @@ use crate::offset::Offset;
 use crate::scan::{Reads, Scanner};
 use crate::segment::{Extent, Indexer, Segment};
 use crate::sync::atomic::Ordering;
-use crate::watermark::Position;
+use crate::watermark::{Durability, Position};
 use std::sync::{Arc, PoisonError};
 
 impl Log {
@@ -67,6 +68,7 @@ impl Log {
     /// # Errors
     /// `offset` is beyond what is visible; the log was deleted; the store is closed, failed or full.
     pub fn advance_start(self: &Arc<Self>, offset: Offset) -> Result<Offset, CutError> {
+        self.settle(offset);
         let _cutting = self.journal.begin_cut();
         let mut appender = self.lock_appender();
         self.may_cut()?;
@@ -77,7 +79,8 @@ impl Log {
         if offset <= progress.start {
             return Ok(progress.start);
         }
-        // What is before the start must be durable, or a crash leaves a log that ends before it starts.
+        // What is before the start must be durable, or a crash leaves a log that ends before it starts. It is, unless
+        // the log was cut or the disk is full.
         let (end, generation) = self.watermarks.written();
         if progress.durable < offset {
             self.begin_sync();
@@ -111,6 +114,16 @@ impl Log {
         }
         drop(appender);
         Ok(offset)
+    }
+
+    /// Waits until what is before `offset` is durable, while appends go on. What stands in the way is found by who looks next.
+    fn settle(self: &Arc<Self>, offset: Offset) {
+        let (written, generation) = self.watermarks.written();
+        let progress = self.progress();
+        let is_pending = progress.durable < offset && offset <= written.offset.min(progress.visible);
+        if is_pending && self.may_cut().is_ok() && !self.journal.is_full() {
+            let _ = Completion::of_duplicate(self, offset, generation, Durability::Durable).wait();
+        }
     }
 
     fn note(&self, kind: Kind, offset: Offset, segment: Offset) -> Section {

@@ -21,6 +21,8 @@ pub struct Slice {
     pub(super) segment: Arc<Segment>,
     pub(super) position: u64,
     pub(super) len: u64,
+    /// Whether there were visible batches behind it.
+    followed: bool,
     /// Set where it was made in a store that had failed.
     pub(super) checked: bool,
     /// The bytes, where the file cannot be relied on any more.
@@ -39,6 +41,12 @@ impl Slice {
     #[must_use]
     pub fn len(&self) -> u64 {
         self.len
+    }
+
+    /// Whether there was more to read behind it when it was made: its size was limited, or a segment ended.
+    #[must_use]
+    pub fn is_followed(&self) -> bool {
+        self.followed
     }
 
     /// Whether there is nothing to read.
@@ -258,7 +266,11 @@ impl Log {
             if position >= limit {
                 break;
             }
-            let slice = self.cut(segment, (position, first_bytes), limit, size, reads)?;
+            let mut slice = self.cut(segment, (position, first_bytes), limit, size, reads)?;
+            if let Some(slice) = &mut slice {
+                let goes_on = boundary.is_some_and(|(reaches, _)| reaches < end);
+                slice.followed = goes_on || slice.position + slice.len < limit;
+            }
             if let (Some(slice), Some((end, limit))) = (&slice, boundary)
                 && slice.position + slice.len == limit
             {
@@ -307,7 +319,7 @@ impl Log {
 
     fn slice(&self, segment: &Arc<Segment>, position: u64, len: u64) -> Slice {
         let (segment, journal) = (Arc::clone(segment), Arc::clone(&self.journal));
-        Slice { segment, position, len, checked: false, held: None, journal }
+        Slice { segment, position, len, followed: false, checked: false, held: None, journal }
     }
 
     /// The first visible batch with a record of `timestamp_ms` or later: its header and itself.

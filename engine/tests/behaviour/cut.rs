@@ -14,6 +14,7 @@ on_every_backend!(
     who_waits_for_what_is_cut_is_told,
     the_start_moves_on_and_stays,
     segments_before_the_start_are_removed,
+    records_before_the_start_become_durable_by_the_journal,
     a_log_is_cut_at_both_ends_in_turn,
 );
 
@@ -168,6 +169,18 @@ fn segments_before_the_start_are_removed(backend: &Backend) {
     let log = store.log("t-0").unwrap();
     assert_eq!(log.progress().start, Offset(70));
     ringmain_engine::sim::check_log(&log).unwrap();
+}
+
+/// Appends go on meanwhile. Syncing segments would have them wait.
+fn records_before_the_start_become_durable_by_the_journal(backend: &Backend) {
+    let (store, log) = filled(backend);
+    append(&log, batch(30, 1, 2000), Durability::Written);
+    assert!(log.progress().durable < Offset(91));
+    let before = store.journal_stats();
+    log.advance_start(Offset(91)).unwrap();
+    assert_eq!((log.progress().start, log.progress().durable), (Offset(91), Offset(91)));
+    let after = store.journal_stats();
+    assert_eq!(after.entries - before.entries, 2, "of the records, and of the start");
 }
 
 fn a_log_is_cut_at_both_ends_in_turn(backend: &Backend) {

@@ -174,6 +174,13 @@ impl Config {
             1024..=GIB,
             "largest batch, decompressed, whose codec or timestamps the broker changes or checks"
         ),
+        number!(
+            "recompressions.max",
+            recompressions_max,
+            usize,
+            1..=512,
+            "batches whose codec or timestamps are changed or checked at once"
+        ),
         number!("message.max.bytes", log.batch_bytes_max, usize, 61..=BATCH_MAX, "largest record batch"),
         number!(
             "max.producers.per.partition",

@@ -57,6 +57,8 @@ pub struct Config {
     pub timestamp_before_max_ms: i64,
     pub timestamp_after_max_ms: i64,
     pub recompress_bytes_max: usize,
+    /// `recompressions.max`: batches for which that is done at once, each by a thread for what blocks.
+    pub recompressions_max: usize,
     pub store: StoreConfig,
     pub open_segments_max: usize,
     pub offsets_partitions: i32,
@@ -119,6 +121,7 @@ impl Default for Config {
             timestamp_before_max_ms: i64::MAX,
             timestamp_after_max_ms: 3_600_000,
             recompress_bytes_max: 64 << 20,
+            recompressions_max: 4,
             store: StoreConfig::default(),
             open_segments_max: 0,
             offsets_partitions: 16,

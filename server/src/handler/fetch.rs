@@ -17,7 +17,7 @@ use crate::wire::fetch::{FetchResult, TopicKey, Whole, response};
 use crate::wire::messages::FetchRequest;
 use crate::wire::{ErrorCode, NONE, Request};
 use futures_util::future::select_all;
-use ringmain_engine::{LeaderEpoch, Log, Offset, ReadBound};
+use ringmain_engine::{LeaderEpoch, Log, Offset, ReadBound, Slice};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,9 +57,10 @@ pub(crate) fn begin(broker: &Arc<Broker>, _: SocketAddr, request: Request<'_>) -
     Outcome::Answer(Answer::Later(Box::pin(async move {
         let wait_ms = u64::try_from(fetch.max_wait_ms).unwrap_or(0).min(broker.config.fetch_wait_max_ms);
         let deadline = Instant::now() + Duration::from_millis(wait_ms);
-        let bytes_min = u64::try_from(fetch.min_bytes).unwrap_or(0);
         let bytes_max = u64::try_from(fetch.max_bytes).unwrap_or(0).min(broker.config.fetch_bytes_max as u64);
-        let mut tries = 0;
+        // More than it may get is not waited for.
+        let bytes_min = u64::try_from(fetch.min_bytes).unwrap_or(0).min(bytes_max);
+        let (mut tries, mut hurried) = (0, false);
         loop {
             let began = broker.began();
             let mut plan = Plan::default();
@@ -85,15 +86,19 @@ pub(crate) fn begin(broker: &Arc<Broker>, _: SocketAddr, request: Request<'_>) -
             }
             // A fetch of nothing has nothing to wait for.
             let idle = plan.waits.is_empty();
-            if plan.bytes >= bytes_min || plan.full || plan.urgent || idle || Instant::now() >= deadline {
+            let over = hurried || Instant::now() >= deadline;
+            if plan.bytes >= bytes_min || plan.full || plan.urgent || idle || over {
                 let throttle_ms = broker.throttle_ms(&header.client_id, Use::Fetch, plan.bytes, began);
                 plan.sent.iter().for_each(|(topic, bytes)| topic.fetched(*bytes));
                 let whole = Whole { session_id: work.session_id(), throttle_ms, ..Whole::default() };
                 return Ok(response(&header, whole, work.finish(plan.results)));
             }
             let waits = plan.waits.iter().map(|(log, seen)| Box::pin(log.visible_beyond(*seen)));
-            // If time is over first, whatever is there then goes out.
-            let _ = timeout_at(deadline, select_all(waits)).await;
+            // If time is over first, or others want the memory, whatever is there then goes out.
+            tokio::select! {
+                _ = timeout_at(deadline, select_all(waits)) => {}
+                () = broker.waiting_bytes.is_short() => hurried = true,
+            }
         }
     })))
 }
@@ -122,7 +127,7 @@ pub(crate) struct Plan {
     full: bool,
     /// Bytes of each topic, perhaps in several parts.
     sent: Vec<(Arc<Traffic>, u64)>,
-    /// Something that a client must know at once.
+    /// Something that a client must know at once, or visible records that this answer has no more room for.
     urgent: bool,
     /// The logs that could bring more, with how far each was seen.
     waits: Vec<(Arc<Log>, Offset)>,
@@ -184,7 +189,7 @@ impl Plan {
                 (None, TopicKey::Id(_)) => failed(one.partition, ErrorCode::UnknownTopicId),
                 (None, TopicKey::Name(_)) => failed(one.partition, ErrorCode::UnknownTopicOrPartition),
             };
-            let bytes = result.records.as_ref().map_or(0, ringmain_engine::Slice::len);
+            let bytes = result.records.as_ref().map_or(0, Slice::len);
             if let (Some(topic), 1..) = (&topic, bytes) {
                 match self.sent.last_mut() {
                     Some((last, sum)) if Arc::ptr_eq(last, &topic.traffic) => *sum += bytes,
@@ -242,7 +247,9 @@ fn read_one(topic: &Topic, asked: &Wanted, limits: Limits, plan: &mut Plan) -> F
     };
     match read {
         Ok(records) => {
-            plan.full |= records.is_none() && !first && left < asked_max && offset < progress.visible;
+            let more = records.as_ref().map_or(!first && offset < progress.visible, Slice::is_followed);
+            plan.full |= records.is_none() && more && left < asked_max;
+            plan.urgent |= more;
             found(NONE, None, records)
         }
         Err(err) if err.is_cold() => {

@@ -13,7 +13,7 @@ use crate::wire::messages::list_offsets_response::{ListOffsetsPartitionResponse,
 use crate::wire::messages::{ListOffsetsRequest, ListOffsetsResponse};
 use crate::wire::{ErrorCode, NONE};
 use bytes::Bytes;
-use ringmain_client::wire::batch::next_batch;
+use ringmain_client::wire::batch::{Outlines, next_batch};
 use ringmain_engine::{Log, Offset, Slice};
 use std::collections::HashSet;
 use std::ops::ControlFlow;
@@ -121,12 +121,16 @@ fn visit_records(
     mut wanted: impl FnMut(i64, i64) -> ControlFlow<()>,
 ) -> Result<(), ErrorCode> {
     let mut bytes = Bytes::from(slice.read().map_err(|err| failed(log, &err, errors::read(&err)))?);
-    let records =
-        next_batch(&mut bytes).and_then(|batch| batch.map(|batch| batch.records(bytes_max)).transpose());
-    let records = records.map_err(|err| failed(log, &err, ErrorCode::CorruptMessage))?;
-    for record in records.into_iter().flatten() {
-        let record = record.map_err(|err| failed(log, &err, ErrorCode::CorruptMessage))?;
-        if record.offset >= from.0 && wanted(record.timestamp, record.offset).is_break() {
+    let batch =
+        next_batch(&mut bytes).and_then(|batch| batch.map(|batch| batch.decompressed(bytes_max)).transpose());
+    let batch = batch.map_err(|err| failed(log, &err, ErrorCode::CorruptMessage))?;
+    let Some((header, body)) = batch else { return Ok(()) };
+    for record in Outlines::new(&body, header.count.max(0) as usize) {
+        let record =
+            record.ok_or_else(|| failed(log, &"its records cannot be read", ErrorCode::CorruptMessage))?;
+        let offset = header.base_offset.saturating_add(record.offset_delta.into());
+        let timestamp = header.base_timestamp.wrapping_add(record.timestamp_delta);
+        if offset >= from.0 && wanted(header.append_time.unwrap_or(timestamp), offset).is_break() {
             break;
         }
     }

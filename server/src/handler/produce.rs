@@ -14,12 +14,13 @@ use crate::clock;
 use crate::metadata::{Durability as Policy, Topic};
 use crate::quotas::Use;
 use crate::records::{self, Prepared, Refusal};
-use crate::wire::produce::{ProducePartition, ProduceRequest, ProduceResult, TopicRef, response};
+use crate::wire::produce::{ProduceRequest, ProduceResult, TopicRef, response};
 use crate::wire::{ErrorCode, NONE, Request};
 use ringmain_client::wire::compression::Compression;
 use ringmain_engine::{BatchHeader, Completion, Durability};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// The first version whose clients know zstd (KIP-110).
 const ZSTD_FROM: i16 = 7;
@@ -27,7 +28,9 @@ const ZSTD_FROM: i16 = 7;
 /// A partition's result, and what it still waits for.
 type Pending = (ProduceResult, Option<Completion>);
 
-pub(crate) fn begin(broker: &Arc<Broker>, peer: SocketAddr, request: Request<'_>) -> Outcome {
+/// Appends what a request brings. Batches that are to be decompressed or compressed leave the shard for that, one after
+/// the other; nothing else of the connection is received meanwhile.
+pub(crate) async fn begin(broker: &Arc<Broker>, peer: SocketAddr, request: Request<'_>) -> Outcome {
     let Request { header, body } = request;
     let produce = match ProduceRequest::parse(body, header.version, broker.config.places_max()) {
         Ok(produce) => produce,
@@ -39,7 +42,7 @@ pub(crate) fn begin(broker: &Arc<Broker>, peer: SocketAddr, request: Request<'_>
         _ => Some(ErrorCode::InvalidRequiredAcks),
     };
     let mut topics = Vec::with_capacity(produce.topics.len());
-    let began = broker.began();
+    let mut began = broker.began();
     let mut bytes = 0;
     let how = How {
         acks: produce.acks,
@@ -52,15 +55,25 @@ pub(crate) fn begin(broker: &Arc<Broker>, peer: SocketAddr, request: Request<'_>
             TopicRef::Name(name) => (broker.catalog.topic(name), ErrorCode::UnknownTopicOrPartition),
             TopicRef::Id(id) => (broker.catalog.topic_by_id(*id), ErrorCode::UnknownTopicId),
         };
-        let append = |partition: &ProducePartition| match (refusal, &topic) {
-            (Some(code), _) => (refused(partition.index, code, None), None),
-            (None, None) => (refused(partition.index, unknown, None), None),
-            (None, Some(topic)) => {
-                append_one(topic, partition.index, &how, &mut body[partition.records.clone()])
-            }
-        };
-        bytes += one.partitions.iter().map(|partition| partition.records.len() as u64).sum::<u64>();
-        let results: Vec<Pending> = one.partitions.iter().map(append).collect();
+        let mut results: Vec<Pending> = Vec::with_capacity(one.partitions.len());
+        for partition in &one.partitions {
+            let records = &mut body[partition.records.clone()];
+            bytes += records.len() as u64;
+            results.push(match (refusal, &topic) {
+                (Some(code), _) => (refused(partition.index, code, None), None),
+                (None, None) => (refused(partition.index, unknown, None), None),
+                (None, Some(topic)) => match begin_one(topic, partition.index, &how, records) {
+                    Ok(done) => done,
+                    Err(costly) => {
+                        let waits_since = Instant::now();
+                        let (done, worked) = costly.append(broker, topic, &how, records).await;
+                        // Quotas are for the time that a thread was at work.
+                        began = began.map(|began| began + waits_since.elapsed().saturating_sub(worked));
+                        done
+                    }
+                },
+            });
+        }
         topics.push((one.topic, results));
     }
     let throttle_ms = broker.throttle_ms(&header.client_id, Use::Produce, bytes, began);
@@ -129,7 +142,69 @@ struct How {
     bytes_max: usize,
 }
 
-fn append_one(topic: &Topic, index: i32, how: &How, records: &mut [u8]) -> Pending {
+/// A batch that is to be decompressed or compressed before it is appended.
+struct Costly {
+    index: i32,
+    header: BatchHeader,
+}
+
+impl Costly {
+    /// Has another thread prepare it, and appends it. Gives for how long that thread was at it, too.
+    async fn append(
+        self,
+        broker: &Broker,
+        topic: &Arc<Topic>,
+        how: &How,
+        records: &[u8],
+    ) -> (Pending, Duration) {
+        let Self { index, header } = self;
+        let count = header.record_count;
+        let Ok(_slot) = broker.recompressions.acquire().await else {
+            return ((refused(index, ErrorCode::UnknownServerError, None), None), Duration::ZERO);
+        };
+        let (mut batch, of, now_ms, bytes_max) =
+            (records.to_vec(), Arc::clone(topic), how.now_ms, how.bytes_max);
+        let prepared = broker.blocking.run(move || {
+            let began = Instant::now();
+            let fit = records::prepare(&of.config, &header, &mut batch, now_ms, bytes_max);
+            (fit, batch, began.elapsed())
+        });
+        match prepared.await {
+            Ok((fit, mut batch, worked)) => (append_one(topic, index, how, count, fit, &mut batch), worked),
+            Err(err) => {
+                let reason = Some(err.to_string());
+                ((refused(index, ErrorCode::UnknownServerError, reason), None), Duration::ZERO)
+            }
+        }
+    }
+}
+
+fn begin_one(topic: &Topic, index: i32, how: &How, records: &mut [u8]) -> Result<Pending, Costly> {
+    // Bytes that are no batch are the engine's to refuse.
+    let header = BatchHeader::parse(records).ok();
+    let count = header.as_ref().map_or(0, |header| header.record_count);
+    let served = topic.partition(index).is_some() && !topic.internal;
+    let fit = match header.filter(|_| served) {
+        None => Ok(Prepared::default()),
+        Some(header) => match not_for_clients(&header, records.len(), how.version) {
+            Err(refusal) => Err(refusal),
+            Ok(()) if records::is_costly(&topic.config, &header, how.now_ms) => {
+                return Err(Costly { index, header });
+            }
+            Ok(()) => records::prepare(&topic.config, &header, records, how.now_ms, how.bytes_max),
+        },
+    };
+    Ok(append_one(topic, index, how, count, fit, records))
+}
+
+fn append_one(
+    topic: &Topic,
+    index: i32,
+    how: &How,
+    count: i32,
+    fit: Result<Prepared, Refusal>,
+    records: &mut [u8],
+) -> Pending {
     let Some(partition) = topic.partition(index) else {
         return (refused(index, ErrorCode::UnknownTopicOrPartition, None), None);
     };
@@ -139,19 +214,12 @@ fn append_one(topic: &Topic, index: i32, how: &How, records: &mut [u8]) -> Pendi
             None,
         );
     }
-    // Bytes that are no batch are the engine's to refuse.
-    let header = BatchHeader::parse(records).ok();
-    let mut prepared = Prepared::default();
-    if let Some(header) = &header {
-        let fit = not_for_clients(header, records.len(), how.version)
-            .and_then(|()| records::prepare(&topic.config, header, records, how.now_ms, how.bytes_max));
-        match fit {
-            Ok(fit) => prepared = fit,
-            Err(Refusal { code, reason, record_errors }) => {
-                return (ProduceResult { record_errors, ..refused(index, code, Some(reason)) }, None);
-            }
+    let mut prepared = match fit {
+        Ok(prepared) => prepared,
+        Err(Refusal { code, reason, record_errors }) => {
+            return (ProduceResult { record_errors, ..refused(index, code, Some(reason)) }, None);
         }
-    }
+    };
     let batch = prepared.rebuilt.as_deref_mut().unwrap_or(records);
     let durability = match (how.acks, topic.config.durability) {
         (-1, Policy::Fsync) => Durability::Durable,
@@ -161,8 +229,7 @@ fn append_one(topic: &Topic, index: i32, how: &How, records: &mut [u8]) -> Pendi
         Err(err) => (refused(index, errors::append(&err), Some(err.to_string())), None),
         Ok(appended) => {
             if !appended.duplicate {
-                let records = header.map_or(0, |header| u64::try_from(header.record_count).unwrap_or(0));
-                topic.traffic.produced(records, batch.len() as u64);
+                topic.traffic.produced(u64::try_from(count).unwrap_or(0), batch.len() as u64);
             }
             let result = ProduceResult {
                 index,

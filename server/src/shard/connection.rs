@@ -2,12 +2,13 @@
 //! appends and fetches wait, appends after them are begun; all else is done in turn. A client that is over its
 //! quota is not read from for a while, and one that does nothing for long is left.
 
-use super::frames::{BufferPool, FrameError, FrameLimits, FrameReader, Held, hold};
+use super::frames::{BufferPool, FrameError, FrameLimits, FrameReader};
 use super::send::Outbox;
 use crate::admin::counters::{Begun, Counters};
 use crate::api::{self, Answer, Call, Outcome, Promise};
 use crate::broker::Broker;
 use crate::cold_reads::ColdReads;
+use crate::request_memory::Held;
 use crate::wire::Response;
 use futures_util::FutureExt;
 use std::cell::Cell;
@@ -25,6 +26,8 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 /// Answers that are gathered before they are sent, though more are done.
 const GATHERED_ANSWERS_MAX: usize = 64;
+/// What the requests of a connection that wait for their answers may take of the memory for all, unless it is one alone.
+const HELD_BYTES_MAX: usize = 8 << 20;
 /// How often a connection is looked at within the time after which it is idle.
 const IDLE_LOOKS: u32 = 4;
 
@@ -105,14 +108,17 @@ async fn receive(
             continue;
         }
         let begun = traffic.counters.begun(frame);
-        // What is begun at once is over at once: only its outcome is waited for.
+        // What is appended is so before the next request is received: only its outcome is waited for.
         let held = if api::is_begun_at_once(frame) {
             control.none().await;
             None
         } else {
-            Some(hold(&broker.waiting_bytes, frame.len()).await.map_err(FrameError::from)?)
+            traffic.may_hold(frame.len()).await;
+            let held = broker.waiting_bytes.hold(frame.len()).await.map_err(FrameError::from)?;
+            traffic.held_bytes.set(traffic.held_bytes.get() + held.bytes());
+            Some(held)
         };
-        match api::begin(Call { broker, peer, frame }) {
+        match api::begin(Call { broker, peer, frame }).await {
             Outcome::Answer(answer) => {
                 control.add(matches!(answer, Answer::Control(_)));
                 traffic.waiting.set(traffic.waiting.get() + 1);
@@ -139,6 +145,9 @@ struct Traffic<'a> {
     muted_until: Cell<Option<Instant>>,
     /// Whether the peer takes nothing any more.
     gone: Cell<bool>,
+    /// Of the memory for requests that wait.
+    held_bytes: Cell<usize>,
+    given_back: Notify,
 }
 
 impl<'a> Traffic<'a> {
@@ -150,6 +159,22 @@ impl<'a> Traffic<'a> {
             sending: Cell::default(),
             muted_until: Cell::default(),
             gone: Cell::default(),
+            held_bytes: Cell::default(),
+            given_back: Notify::new(),
+        }
+    }
+
+    /// Waits until a request of so many bytes does not make its connection's share too large.
+    async fn may_hold(&self, bytes: usize) {
+        while self.held_bytes.get() > 0 && self.held_bytes.get() + bytes > HELD_BYTES_MAX {
+            self.given_back.notified().await;
+        }
+    }
+
+    fn give_back(&self, held: Option<Held>) {
+        if let Some(held) = held {
+            self.held_bytes.set(self.held_bytes.get() - held.bytes());
+            self.given_back.notify_one();
         }
     }
 
@@ -238,7 +263,7 @@ async fn answer(
                 response
             }
         };
-        drop(held);
+        traffic.give_back(held);
         match response {
             Ok(response) => leaving.put(response, begun).await?,
             Err(reason) => {
@@ -271,6 +296,7 @@ impl Leaving<'_> {
         self.traffic.mute(response.throttle_ms);
         // What it asked for is done all the same.
         if self.traffic.gone.get() {
+            self.traffic.waiting.set(self.traffic.waiting.get() - 1);
             return Ok(());
         }
         self.traffic.sending.set(true);
@@ -302,12 +328,32 @@ impl Leaving<'_> {
     fn sent(&mut self, sent: std::io::Result<()>) -> Result<(), Closed> {
         match sent {
             Ok(()) => Ok(()),
-            Err(err) if err.kind() == std::io::ErrorKind::UnexpectedEof => Err(Closed::Send(err)),
-            Err(err) => {
+            Err(err) if is_peers(&err) => {
                 tracing::debug!("connection lost: {err}");
                 self.traffic.gone.set(true);
                 Ok(())
             }
+            // Half an answer may have left, which nothing can follow: of records that cannot be read, or a failed store.
+            Err(err) => Err(Closed::Send(err)),
         }
     }
+}
+
+/// Whether the peer, or the way to it, is gone.
+fn is_peers(err: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{
+        BrokenPipe, ConnectionAborted, ConnectionReset, HostUnreachable, NetworkDown, NetworkUnreachable,
+        NotConnected, TimedOut,
+    };
+    matches!(
+        err.kind(),
+        BrokenPipe
+            | ConnectionAborted
+            | ConnectionReset
+            | HostUnreachable
+            | NetworkDown
+            | NetworkUnreachable
+            | NotConnected
+            | TimedOut
+    )
 }

@@ -1,15 +1,14 @@
 //! Receiving frames. Memory follows what has arrived, never what a length field promises.
 
+use crate::request_memory::{Held, RequestMemory};
 use nix::sys::socket::{MsgFlags, recv};
 use std::cell::RefCell;
 use std::io;
 use std::os::fd::AsRawFd;
-use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
 /// What a connection reads into while its requests are small.
@@ -90,24 +89,11 @@ pub(super) struct FrameLimits {
     pub(super) stall_max: Duration,
 }
 
-/// A part of `queued.max.request.bytes`, given back when dropped.
-pub(super) type Held = OwnedSemaphorePermit;
-
-/// Takes `bytes` of what requests may take in memory, or waits for it, in turn. Who waits holds nothing, so all get
-/// on.
-pub(super) async fn hold(memory: &Arc<Semaphore>, bytes: usize) -> io::Result<Held> {
-    let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-    match Arc::clone(memory).try_acquire_many_owned(bytes) {
-        Ok(held) => Ok(held),
-        Err(_) => Arc::clone(memory).acquire_many_owned(bytes).await.map_err(io::Error::other),
-    }
-}
-
 /// Reads frames off a connection.
 pub(super) struct FrameReader<'a> {
     stream: &'a TcpStream,
     pool: &'a BufferPool,
-    memory: &'a Arc<Semaphore>,
+    memory: &'a RequestMemory,
     limits: FrameLimits,
     /// Empty while nothing has been received that is not handled.
     small: Vec<u8>,
@@ -121,7 +107,7 @@ impl<'a> FrameReader<'a> {
     pub(super) fn new(
         stream: &'a TcpStream,
         pool: &'a BufferPool,
-        memory: &'a Arc<Semaphore>,
+        memory: &'a RequestMemory,
         limits: FrameLimits,
     ) -> Self {
         Self { stream, pool, memory, limits, small: Vec::new(), start: 0, end: 0, large: None }
@@ -200,7 +186,7 @@ impl<'a> FrameReader<'a> {
         while done < length {
             if done == may_use {
                 if held.is_none() {
-                    held = Some(hold(self.memory, length - done).await?);
+                    held = Some(self.memory.hold(length - done).await?);
                     progress = Progress::new(self.limits.stall_max, done);
                 }
                 may_use = (done * 2).min(length);
