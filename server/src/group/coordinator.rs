@@ -1,8 +1,8 @@
 //! All groups together: the same pure machine, group by group.
 
 use super::machine::{
-    Effect, Error, Generation, Group, GroupRecord, Identity, JoinRequest, Millis, Settings, StoreId,
-    SyncRequest, Token,
+    Effect, Error, Generation, Group, GroupRecord, Identity, JoinRequest, Life, Millis, Now, Settings,
+    StoreId, SyncRequest, Token,
 };
 use std::collections::HashMap;
 
@@ -31,16 +31,19 @@ impl Limits {
 pub(crate) struct Coordinator {
     limits: Limits,
     groups: HashMap<String, Group>,
+    /// Counts groups, those that were forgotten too: what one gave to be stored is not taken for another's.
+    lives: Life,
 }
 
 impl Coordinator {
     pub(crate) fn new(limits: Limits) -> Self {
-        Self { limits, groups: HashMap::new() }
+        Self { limits, groups: HashMap::new(), lives: 0 }
     }
 
     /// Takes over a group that was kept.
-    pub(crate) fn load(&mut self, id: String, record: GroupRecord, now: Millis) {
-        self.groups.insert(id, Group::load(record, self.limits.settings(), now));
+    pub(crate) fn load(&mut self, id: String, record: GroupRecord, now: Now) {
+        self.lives += 1;
+        self.groups.insert(id, Group::load(record, self.limits.settings(), self.lives, now));
     }
 
     pub(crate) fn group(&self, id: &str) -> Option<&Group> {
@@ -53,7 +56,12 @@ impl Coordinator {
 
     /// Whether a group that is not known yet would find no room.
     pub(crate) fn is_full(&self) -> bool {
-        self.groups.len() >= self.limits.groups_max
+        self.room() == 0
+    }
+
+    /// How many groups that only commit find room besides those that are known.
+    pub(crate) fn room(&self) -> usize {
+        self.limits.groups_max.saturating_sub(self.groups.len())
     }
 
     /// A group may be called so.
@@ -66,7 +74,7 @@ impl Coordinator {
         group: &str,
         request: JoinRequest,
         token: Token,
-        now: Millis,
+        now: Now,
         out: &mut Vec<Effect>,
     ) {
         let refuse = |error| Effect::Joined(token, Err((error, request.member.member_id.clone())));
@@ -90,7 +98,10 @@ impl Coordinator {
             }
         }
         let settings = self.limits.settings();
-        let entry = self.groups.entry(group.to_owned()).or_insert_with(|| Group::new(settings, now));
+        let entry = self.groups.entry(group.to_owned()).or_insert_with(|| {
+            self.lives += 1;
+            Group::new(settings, self.lives, now.wall_ms)
+        });
         entry.join(request, token, now, out);
         self.forget_idle(group);
     }
@@ -109,14 +120,7 @@ impl Coordinator {
         }
     }
 
-    pub(crate) fn stored(
-        &mut self,
-        group: &str,
-        store: StoreId,
-        ok: bool,
-        now: Millis,
-        out: &mut Vec<Effect>,
-    ) {
+    pub(crate) fn stored(&mut self, group: &str, store: StoreId, ok: bool, now: Now, out: &mut Vec<Effect>) {
         if let Some(group) = self.groups.get_mut(group) {
             group.stored(store, ok, now, out);
         }
@@ -135,7 +139,7 @@ impl Coordinator {
         &mut self,
         group: &str,
         who: &[(Identity, String)],
-        now: Millis,
+        now: Now,
         out: &mut Vec<Effect>,
     ) -> Vec<Result<(), Error>> {
         let Some(known) = self.groups.get_mut(group) else {
@@ -176,8 +180,8 @@ impl Coordinator {
     }
 
     /// Lets time pass; effects come with the group that they are of.
-    pub(crate) fn tick(&mut self, now: Millis, out: &mut Vec<(String, Vec<Effect>)>) {
-        let due = |group: &Group| group.next_deadline().is_some_and(|deadline| deadline <= now);
+    pub(crate) fn tick(&mut self, now: Now, out: &mut Vec<(String, Vec<Effect>)>) {
+        let due = |group: &Group| group.next_deadline().is_some_and(|deadline| deadline <= now.ms);
         let ids: Vec<_> =
             self.groups.iter().filter(|(_, group)| due(group)).map(|(id, _)| id.clone()).collect();
         for id in ids {
@@ -195,5 +199,74 @@ impl Coordinator {
         if self.groups.get(group).is_some_and(Group::is_idle) {
             self.groups.remove(group);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::machine::Protocol;
+    use super::*;
+
+    const LIMITS: Limits = Limits {
+        session_min_ms: 1,
+        session_max_ms: 100_000,
+        initial_delay_ms: 0,
+        members_max: 10,
+        groups_max: 10,
+        memory_bytes_max: 1 << 20,
+    };
+    const NOW: Now = Now { ms: 0, wall_ms: 1_700_000_000_000 };
+
+    /// One member joins and brings its share, which is given to be stored under the id returned.
+    fn begin(coordinator: &mut Coordinator, member_id: &str) -> StoreId {
+        let request = JoinRequest {
+            member: Identity::default(),
+            new_member_id: member_id.to_owned(),
+            id_required: false,
+            may_skip: true,
+            client_id: "client".into(),
+            client_host: "/127.0.0.1".into(),
+            session_timeout_ms: 50_000,
+            rebalance_timeout_ms: 50_000,
+            protocol_type: "consumer".into(),
+            protocols: vec![Protocol { name: "range".into(), metadata: Default::default() }],
+            reason: "a test".into(),
+            held: None,
+        };
+        let mut out = Vec::new();
+        coordinator.join("g", request, 1, NOW, &mut out);
+        let member = Identity { member_id: member_id.to_owned(), instance_id: None };
+        let id = coordinator.group("g").unwrap().generation;
+        let request = SyncRequest {
+            generation: Generation { id, member },
+            protocol_type: None,
+            protocol: None,
+            assignments: vec![(member_id.to_owned(), "share".into())],
+            held: None,
+        };
+        coordinator.sync("g", request, 2, NOW.ms, &mut out);
+        let store = out.iter().find_map(|effect| match effect {
+            Effect::Store(store, _) => Some(*store),
+            _ => None,
+        });
+        store.unwrap()
+    }
+
+    /// The disk takes its time for a group that is deleted meanwhile, and made anew.
+    #[test]
+    fn what_a_forgotten_group_had_stored_is_not_taken_for_what_the_next_one_has() {
+        let mut coordinator = Coordinator::new(LIMITS);
+        let first = begin(&mut coordinator, "a");
+        let member = Identity { member_id: "a".into(), instance_id: None };
+        let mut out = Vec::new();
+        coordinator.leave("g", &[(member, "done".into())], NOW, &mut out);
+        coordinator.may_delete("g").unwrap();
+        coordinator.forget("g");
+        let second = begin(&mut coordinator, "b");
+        out.clear();
+        coordinator.stored("g", first, true, NOW, &mut out);
+        assert_eq!(out, [], "its own share is not durable yet");
+        coordinator.stored("g", second, true, NOW, &mut out);
+        assert!(matches!(&out[..], [Effect::Synced(2, Ok(_))]), "{out:?}");
     }
 }

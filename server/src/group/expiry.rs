@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 pub(super) enum Clock {
     /// None of them lapses now.
     Stopped,
-    /// All together, since the last member went.
+    /// All together, since the time of day when the last member went.
     Since(Millis),
     /// Each since it was committed, but for those of topics that are consumed.
     SinceCommit(BTreeSet<String>),
@@ -29,21 +29,21 @@ impl Clock {
         }
     }
 
-    /// Whether an offset for this topic lapses now.
+    /// Whether an offset for this topic lapses at this time of day, by which commits are stamped.
     pub(super) fn lapses(
         &self,
         topic: &str,
         committed: &Committed,
-        now: Millis,
+        wall_ms: i64,
         retention_ms: Millis,
     ) -> bool {
-        let now = i64::try_from(now).unwrap_or(i64::MAX);
-        let over = |since: i64| now.saturating_sub(since) >= i64::try_from(retention_ms).unwrap_or(i64::MAX);
+        let over =
+            |since: i64| wall_ms.saturating_sub(since) >= i64::try_from(retention_ms).unwrap_or(i64::MAX);
         match self {
             Self::Stopped => false,
             Self::SinceCommit(consumed) if consumed.contains(topic) => false,
             // The one who committed it said when.
-            _ if committed.expires_at_ms.is_some() => committed.expires_at_ms.is_some_and(|at| now >= at),
+            _ if committed.expires_at_ms.is_some() => committed.expires_at_ms.is_some_and(|at| wall_ms >= at),
             Self::Since(since) => over(i64::try_from(*since).unwrap_or(i64::MAX)),
             Self::SinceCommit(_) => over(committed.committed_at_ms),
         }

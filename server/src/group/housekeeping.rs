@@ -5,6 +5,7 @@ use super::machine::{GroupState, Millis};
 use super::offset_store::WriteError;
 use super::service::Groups;
 use crate::blocking::Blocking;
+use crate::clock;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,9 +55,14 @@ impl Groups {
 
     /// Forgets offsets whose time is over, and groups that nobody is in and that have none.
     pub(super) fn lapse(&self) {
+        self.lapse_at(clock::now_ms());
+    }
+
+    /// The same, at this time of day.
+    pub(super) fn lapse_at(&self, wall_ms: i64) {
         for id in self.ids() {
             // One by one: joins and commits come in between.
-            if let Err(err) = self.lapse_group(&id, self.retention.offsets_ms) {
+            if let Err(err) = self.lapse_group(&id, wall_ms, self.retention.offsets_ms) {
                 tracing::warn!(group = id, "what has lapsed was not forgotten: {err}");
             }
         }
@@ -64,8 +70,14 @@ impl Groups {
 
     /// Forgets groups that nobody is in and that have committed nothing, to make room.
     pub(super) fn forget_unused(&self) {
-        for id in self.ids() {
-            if let Err(err) = self.lapse_group(&id, Millis::MAX) {
+        let wall_ms = clock::now_ms();
+        let empty: Vec<String> = {
+            let members = self.lock();
+            let empty = members.coordinator.groups().filter(|(_, group)| group.state == GroupState::Empty);
+            empty.map(|(id, _)| id.clone()).collect()
+        };
+        for id in empty {
+            if let Err(err) = self.lapse_group(&id, wall_ms, Millis::MAX) {
                 tracing::warn!(group = id, "it was not forgotten: {err}");
             }
         }
@@ -78,16 +90,15 @@ impl Groups {
         ids
     }
 
-    fn lapse_group(&self, id: &str, retention_ms: Millis) -> Result<(), WriteError> {
-        let now = self.now();
+    fn lapse_group(&self, id: &str, wall_ms: i64, retention_ms: Millis) -> Result<(), WriteError> {
         let mut members = self.lock();
         let group = members.coordinator.group(id);
-        let clock = Clock::of(group);
+        let since = Clock::of(group);
         let nobody = group.is_some_and(|group| group.state == GroupState::Empty && !group.is_expecting());
         let (lapsed, kept): (Vec<_>, Vec<_>) = self
             .with_offsets(|offsets| offsets.of_group(id))
             .into_iter()
-            .partition(|(one, committed)| clock.lapses(&one.topic, committed, now, retention_ms));
+            .partition(|(one, committed)| since.lapses(&one.topic, committed, wall_ms, retention_ms));
         if !lapsed.is_empty() {
             tracing::info!(group = id, offsets = lapsed.len(), "committed offsets lapse");
             let lapsed: Vec<_> = lapsed.into_iter().map(|(one, _)| one).collect();

@@ -11,13 +11,13 @@ mod record;
 mod sync;
 
 pub(crate) use messages::{
-    Effect, Error, Generation, Held, Identity, JoinReply, JoinRequest, Joined, JoinedMember, Millis, Notice,
-    Protocol, StoreId, SyncReply, SyncRequest, Synced, Token,
+    Effect, Error, Generation, Held, Identity, JoinReply, JoinRequest, Joined, JoinedMember, Life, Millis,
+    Notice, Now, Protocol, StoreId, SyncReply, SyncRequest, Synced, Token,
 };
 pub(crate) use record::{GroupRecord, MemberRecord};
 
 use bytes::Bytes;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 /// How long a member that is new may wait for a generation: one that is gone and comes again with a new id would
 /// otherwise be waited for again and again.
@@ -101,12 +101,21 @@ struct Returned {
     leader: String,
 }
 
+/// An id that was given out to a member that has not come again.
+#[derive(Debug)]
+struct Expected {
+    lapses: Millis,
+    /// For the id.
+    _held: Held,
+}
+
 /// One group.
 #[derive(Debug)]
 pub(crate) struct Group {
     settings: Settings,
+    life: Life,
     pub(crate) state: GroupState,
-    /// When it came into this state.
+    /// The time of day when it came into this state.
     pub(crate) since_ms: Millis,
     pub(crate) generation: i32,
     /// Empty until the first member joins.
@@ -117,8 +126,8 @@ pub(crate) struct Group {
     pub(crate) members: BTreeMap<String, Member>,
     /// Member ids of static members, by instance id.
     instances: BTreeMap<String, String>,
-    /// Ids given out to members that have not come again, with the time they lapse.
-    expected: BTreeMap<String, Millis>,
+    /// By the id given out.
+    expected: BTreeMap<String, Expected>,
     /// When a rebalance goes on without those who are missing.
     deadline: Option<Millis>,
     hold: Option<Hold>,
@@ -127,15 +136,17 @@ pub(crate) struct Group {
     /// For the shares that were brought last.
     shares_held: Held,
     returned: BTreeMap<StoreId, Returned>,
-    next_store: StoreId,
+    /// How often it was given to be stored.
+    stores: u64,
 }
 
 impl Group {
-    pub(crate) fn new(settings: Settings, now: Millis) -> Self {
+    pub(crate) fn new(settings: Settings, life: Life, wall_ms: Millis) -> Self {
         Self {
             settings,
+            life,
             state: GroupState::Empty,
-            since_ms: now,
+            since_ms: wall_ms,
             generation: 0,
             protocol_type: String::new(),
             protocol: String::new(),
@@ -148,7 +159,7 @@ impl Group {
             storing: None,
             shares_held: None,
             returned: BTreeMap::new(),
-            next_store: 0,
+            stores: 0,
         }
     }
 
@@ -167,9 +178,9 @@ impl Group {
         self.members.values().map(|member| member.rebalance_timeout_ms).max().unwrap_or(0)
     }
 
-    fn enter(&mut self, state: GroupState, now: Millis) {
+    fn enter(&mut self, state: GroupState, now: Now) {
         self.state = state;
-        self.since_ms = now;
+        self.since_ms = now.wall_ms;
     }
 
     /// The member is who it says it is.
@@ -190,14 +201,14 @@ impl Group {
     }
 
     /// Begins a rebalance, and ends it at once if all are there.
-    fn rebalance(&mut self, reason: String, now: Millis, out: &mut Vec<Effect>) {
+    fn rebalance(&mut self, reason: String, now: Now, out: &mut Vec<Effect>) {
         if self.state != GroupState::PreparingRebalance {
             self.prepare(reason, now, out);
         }
         self.try_complete(now, out);
     }
 
-    fn prepare(&mut self, reason: String, now: Millis, out: &mut Vec<Effect>) {
+    fn prepare(&mut self, reason: String, now: Now, out: &mut Vec<Effect>) {
         out.push(Effect::Notice(Notice::Rebalancing { generation: self.generation, reason }));
         // What is being stored counts no more.
         self.storing = None;
@@ -207,19 +218,19 @@ impl Group {
                 member.assignment = Bytes::new();
             }
             if let Some(token) = member.syncing.take() {
-                member.expires = now + member.session_timeout_ms;
+                member.expires = now.ms + member.session_timeout_ms;
                 out.push(Effect::Synced(token, Err(Error::RebalanceInProgress)));
             }
         }
         let (patience, delay) = (self.patience(), self.settings.initial_delay_ms);
         let first = self.state == GroupState::Empty && delay > 0;
         self.hold = first.then(|| Hold { grown: false, left_ms: patience.saturating_sub(delay) });
-        self.deadline = Some(now + if first { delay.min(patience) } else { patience });
+        self.deadline = Some(now.ms + if first { delay.min(patience) } else { patience });
         self.enter(GroupState::PreparingRebalance, now);
     }
 
     /// Begins the next generation once all are there, or nobody is left to wait for.
-    fn try_complete(&mut self, now: Millis, out: &mut Vec<Effect>) {
+    fn try_complete(&mut self, now: Now, out: &mut Vec<Effect>) {
         let all_there =
             self.expected.is_empty() && self.members.values().all(|member| member.joining.is_some());
         let ready = self.members.is_empty() || (all_there && self.hold.is_none());
@@ -229,7 +240,7 @@ impl Group {
     }
 
     /// Begins the next generation. Static members that are away stay until their sessions end.
-    fn complete(&mut self, now: Millis, out: &mut Vec<Effect>) {
+    fn complete(&mut self, now: Now, out: &mut Vec<Effect>) {
         self.members.retain(|_, member| member.joining.is_some() || member.instance_id.is_some());
         self.hold = None;
         if self.members.is_empty() {
@@ -240,7 +251,7 @@ impl Group {
         if !self.members.get(&self.leader).is_some_and(joined) {
             let Some((id, _)) = self.members.iter().find(|(_, member)| joined(member)) else {
                 // All are static and away: nobody could lead.
-                self.deadline = Some(now + self.patience());
+                self.deadline = Some(now.ms + self.patience());
                 return;
             };
             self.leader = id.clone();
@@ -248,37 +259,40 @@ impl Group {
         self.generation += 1;
         self.protocol = self.choose_protocol();
         self.enter(GroupState::CompletingRebalance, now);
-        self.deadline = Some(now + self.patience());
+        self.deadline = Some(now.ms + self.patience());
         out.push(Effect::Notice(Notice::Generation { id: self.generation, members: self.members.len() }));
+        self.shares_held = None;
         let answers: Vec<_> = self.members.keys().map(|id| self.joined(id)).collect();
         for (member, answer) in self.members.values_mut().zip(answers) {
             member.assignment = Bytes::new();
             member.synced = false;
             member.new_until = None;
-            member.expires = now + member.session_timeout_ms;
+            member.expires = now.ms + member.session_timeout_ms;
             if let Some(token) = member.joining.take() {
                 out.push(Effect::Joined(token, Ok(answer)));
             }
         }
     }
 
-    fn become_empty(&mut self, now: Millis, out: &mut Vec<Effect>) {
+    fn become_empty(&mut self, now: Now, out: &mut Vec<Effect>) {
         self.generation += 1;
         self.enter(GroupState::Empty, now);
         self.deadline = None;
         self.protocol.clear();
         self.leader.clear();
+        self.shares_held = None;
         out.push(Effect::Notice(Notice::Generation { id: self.generation, members: 0 }));
         self.store(&BTreeMap::new(), out);
     }
 
     /// Of the protocols that all support, the one that most prefer.
     fn choose_protocol(&self) -> String {
-        let supported =
-            |name: &str| self.members.values().all(|m| m.protocols.iter().any(|p| p.name == name));
+        let first = self.members.values().next();
+        let supported = supported(first.map_or(&[], |member| &member.protocols), self.members.values());
         let mut votes: BTreeMap<&str, usize> = BTreeMap::new();
         for member in self.members.values() {
-            if let Some(choice) = member.protocols.iter().find(|protocol| supported(&protocol.name)) {
+            let choice = member.protocols.iter().find(|protocol| supported.contains(protocol.name.as_str()));
+            if let Some(choice) = choice {
                 *votes.entry(&choice.name).or_default() += 1;
             }
         }
@@ -288,10 +302,25 @@ impl Group {
 
     /// Has the group stored as it is, with these shares.
     fn store(&mut self, shares: &BTreeMap<String, Bytes>, out: &mut Vec<Effect>) -> StoreId {
-        self.next_store += 1;
-        out.push(Effect::Store(self.next_store, self.record(shares)));
-        self.next_store
+        self.stores += 1;
+        let store = StoreId { life: self.life, number: self.stores };
+        out.push(Effect::Store(store, self.record(shares)));
+        store
     }
+}
+
+/// The names among these that all members support. Looks at each protocol of a member once: it runs while other
+/// groups wait.
+fn supported<'a>(offered: &'a [Protocol], members: impl Iterator<Item = &'a Member>) -> HashSet<&'a str> {
+    let mut names: HashSet<&str> = offered.iter().map(|one| one.name.as_str()).collect();
+    for member in members {
+        if names.is_empty() {
+            break;
+        }
+        let own = member.protocols.iter().map(|one| one.name.as_str());
+        names = own.filter(|name| names.contains(name)).collect();
+    }
+    names
 }
 
 #[cfg(test)]

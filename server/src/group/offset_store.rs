@@ -38,6 +38,8 @@ pub(super) struct State {
     pub(super) offsets: Offsets,
     /// The value of each group's last record.
     pub(super) groups: HashMap<Arc<str>, Vec<u8>>,
+    /// Groups that are kept and have committed something.
+    both: usize,
     /// By partition of the internal topic, in the order of its log.
     pub(super) pending: BTreeMap<i32, (Arc<Log>, VecDeque<Pending>)>,
 }
@@ -61,15 +63,47 @@ impl State {
     /// What became durable counts from here on. A later commit may be asked for before the one who made an earlier
     /// one hears of it, so this goes by the log and not by who waits.
     pub(super) fn settle(&mut self) {
-        let Self { offsets, pending, .. } = self;
+        let mut pending = std::mem::take(&mut self.pending);
         pending.retain(|_, (log, queue)| {
             let durable = log.progress().durable.0;
             while queue.front().is_some_and(|first| first.at < durable) {
                 if let Some(Pending { key, committed, at }) = queue.pop_front() {
-                    offsets.insert(key, committed, at);
+                    self.insert(key, committed, at);
                 }
             }
             !queue.is_empty()
+        });
+        self.pending = pending;
+    }
+
+    /// Groups that have committed something and are not kept themselves: nobody was ever in them, or they are new.
+    fn only_committed(&self) -> usize {
+        self.offsets.groups_count().saturating_sub(self.both)
+    }
+
+    /// Does something with a group, and counts it anew.
+    fn counted<T>(&mut self, group: &str, work: impl FnOnce(&mut Self) -> T) -> T {
+        let is_both = |state: &Self| state.offsets.has_group(group) && state.groups.contains_key(group);
+        let before = is_both(self);
+        let done = work(self);
+        self.both = (self.both + usize::from(is_both(self))).saturating_sub(usize::from(before));
+        done
+    }
+
+    fn insert(&mut self, key: OffsetKey, committed: Committed, at: i64) {
+        let group = Arc::clone(&key.group);
+        self.counted(&group, |state| state.offsets.insert(key, committed, at));
+    }
+
+    fn remove(&mut self, key: &OffsetKey, at: i64) {
+        self.counted(&key.group, |state| state.offsets.remove(key, at));
+    }
+
+    /// Keeps a group as this value says, or no more.
+    fn keep(&mut self, group: &str, value: Option<Vec<u8>>) {
+        self.counted(group, |state| match value {
+            Some(value) => drop(state.groups.insert(group.into(), value)),
+            None => drop(state.groups.remove(group)),
         });
     }
 
@@ -80,20 +114,17 @@ impl State {
             0 | 1 => {
                 let key = OffsetKey::decode(&mut cursor)?;
                 match value {
-                    Some(value) => self.offsets.insert(key, offset_record::decode_value(value)?, at),
-                    None => self.offsets.remove(&key, at),
+                    Some(value) => self.insert(key, offset_record::decode_value(value)?, at),
+                    None => self.remove(&key, at),
                 }
             }
             group_record::KEY_VERSION => {
-                let group = group_record::decode_key(&mut cursor)?.into();
-                match value {
-                    Some(value) => {
-                        // What cannot be read later is refused now.
-                        group_record::decode_value(value)?;
-                        self.groups.insert(group, value.to_owned());
-                    }
-                    None => drop(self.groups.remove(&group)),
+                let group = group_record::decode_key(&mut cursor)?;
+                if let Some(value) = value {
+                    // What cannot be read later is refused now.
+                    group_record::decode_value(value)?;
                 }
+                self.keep(&group, value.map(<[u8]>::to_owned));
             }
             // Kafka keeps more in the same topic.
             _ => {}
@@ -114,7 +145,7 @@ impl State {
         for (_, queue) in self.pending.values_mut() {
             queue.retain(|one| one.key != *key);
         }
-        self.offsets.remove(key, at);
+        self.remove(key, at);
     }
 }
 
@@ -140,6 +171,15 @@ impl OffsetStore {
         let mut state = self.lock();
         state.settle();
         look(&state.offsets)
+    }
+
+    /// Whether a group that nobody is in may commit: it has before, or there are fewer such groups than this. Each
+    /// commit under way might be of one more.
+    pub(super) fn has_room_for(&self, group: &str, only_committed_max: usize) -> bool {
+        let mut state = self.lock();
+        state.settle();
+        let pending: usize = state.pending.values().map(|(_, queue)| queue.len()).sum();
+        state.offsets.has_group(group) || state.only_committed() + pending < only_committed_max
     }
 
     /// The groups that were kept.
@@ -196,7 +236,7 @@ impl OffsetStore {
         let value = group_record::encode_value(record);
         let one = (group_record::encode_key(group), Some(value.clone()));
         let appended = append(&log, std::iter::once(one))?;
-        state.groups.insert(group.into(), value);
+        state.keep(group, Some(value));
         Ok(appended.completion)
     }
 
@@ -259,7 +299,7 @@ impl OffsetStore {
             state.forget(key, at);
         }
         if group_too {
-            state.groups.remove(group);
+            state.keep(group, None);
         }
         Ok(Some(appended.completion))
     }

@@ -69,6 +69,10 @@ impl Offsets {
         self.groups.keys().map(|group| &**group)
     }
 
+    pub(super) fn groups_count(&self) -> usize {
+        self.groups.len()
+    }
+
     /// Whether a group has committed anything.
     pub(crate) fn has_group(&self, group: &str) -> bool {
         self.groups.contains_key(group)

@@ -1,20 +1,23 @@
 //! The shell around groups: tokens become waiting requests, effects answers and records, commits records.
 
+mod members;
+
 use super::coordinator::{Coordinator, Limits};
 use super::housekeeping::Retention;
 use super::machine::{
-    Effect, Error, Generation, Group, Held, Identity, JoinReply, JoinRequest, Millis, Notice, StoreId,
-    SyncReply, SyncRequest, Token,
+    Effect, Error, Generation, Group, Held, Identity, JoinReply, JoinRequest, Millis, Now, Protocol,
+    SyncReply, SyncRequest,
 };
 use super::offset_store::{OffsetStore, WriteError};
 use super::offsets::{Committed, Offsets, TopicPartition};
 use super::subscription;
+use crate::clock;
 use crate::metadata::{Catalog, ChangeError, Controller, NewTopic, OFFSETS_TOPIC, Topic};
-use ringmain_engine::Completion;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use members::{Members, Unsettled, Waiting};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use thiserror::Error as ThisError;
 use tokio::sync::{Notify, Semaphore, oneshot};
 
@@ -25,6 +28,12 @@ const OFFSETS_SEGMENT_BYTES: usize = 8 << 20;
 
 /// What a member takes besides what it says.
 const MEMBER_BYTES: usize = 512;
+/// What an id that was given out takes besides itself.
+const EXPECTED_BYTES: usize = 128;
+/// Protocols that a member may offer.
+const PROTOCOLS_MAX: usize = 100;
+/// How often groups that nobody uses are looked for at most when there is no room for another.
+const MAKE_ROOM_INTERVAL_MS: Millis = 5000;
 
 /// Why a group's offsets, or the group, were not changed.
 #[derive(Debug, ThisError)]
@@ -35,27 +44,6 @@ pub(crate) enum CommitError {
     Topic(#[from] ChangeError),
     #[error(transparent)]
     Write(#[from] WriteError),
-}
-
-#[derive(Debug)]
-enum Waiting {
-    Join(oneshot::Sender<JoinReply>),
-    Sync(oneshot::Sender<SyncReply>),
-}
-
-#[derive(Debug)]
-pub(super) struct Members {
-    pub(super) coordinator: Coordinator,
-    /// At most three for each member of a group.
-    waiting: HashMap<Token, Waiting>,
-    next_token: Token,
-}
-
-/// A group that was given to be stored.
-struct Unsettled {
-    group: String,
-    store: StoreId,
-    completion: Completion,
 }
 
 /// All groups of the broker.
@@ -69,8 +57,6 @@ pub(crate) struct Groups {
     controller: Controller,
     offsets_partitions: i32,
     pub(super) retention: Retention,
-    /// The time of day at the start, and the start: the clock of the groups.
-    started: (Millis, Instant),
     /// When the timer looks again; it is woken for anything earlier.
     timer_due: AtomicU64,
     timer: Notify,
@@ -88,30 +74,23 @@ impl Groups {
         retention: Retention,
         offsets_partitions: i32,
     ) -> Self {
-        let now = Millis::try_from(crate::clock::now_ms()).unwrap_or(0);
+        let now = now();
         let mut coordinator = Coordinator::new(limits);
         for (id, record) in offsets.kept_groups() {
             tracing::debug!(group = id, members = record.members.len(), "group loaded");
             coordinator.load(id, record, now);
         }
-        let members = Members { coordinator, waiting: HashMap::new(), next_token: 0 };
         Self {
-            members: Mutex::new(members),
+            members: Mutex::new(Members::new(coordinator)),
             offsets,
             catalog,
             controller,
             offsets_partitions,
             retention,
-            started: (now, Instant::now()),
             timer_due: AtomicU64::new(Millis::MAX),
             timer: Notify::new(),
             memory: Arc::new(Semaphore::new(limits.memory_bytes_max.min(Semaphore::MAX_PERMITS))),
         }
-    }
-
-    pub(super) fn now(&self) -> Millis {
-        let (at, since) = self.started;
-        at.saturating_add(Millis::try_from(since.elapsed().as_millis()).unwrap_or(Millis::MAX))
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Members> {
@@ -122,11 +101,11 @@ impl Groups {
     fn step<T>(
         &self,
         group: &str,
-        work: impl FnOnce(&mut Members, Millis, &mut Vec<Effect>) -> T,
+        work: impl FnOnce(&mut Members, Now, &mut Vec<Effect>) -> T,
     ) -> (T, Vec<Unsettled>) {
         let mut out = Vec::new();
         let mut members = self.lock();
-        let now = self.now();
+        let now = now();
         let done = work(&mut members, now, &mut out);
         let unsettled = members.carry_out(group, out, &self.offsets, now);
         let due = members.coordinator.group(group).and_then(Group::next_deadline);
@@ -164,17 +143,17 @@ impl Groups {
 
     pub(crate) async fn join(&self, group: &str, mut request: JoinRequest) -> JoinReply {
         let member_id = request.member.member_id.clone();
-        let said: usize =
-            request.protocols.iter().map(|protocol| protocol.name.len() + protocol.metadata.len()).sum();
-        request.held = self.hold(group, MEMBER_BYTES + said).map_err(|err| (err, member_id.clone()))?;
+        if request.protocols.len() > PROTOCOLS_MAX {
+            return Err((Error::InconsistentProtocol, member_id));
+        }
+        let held = self.hold(group, bytes_kept(&request));
+        request.held = held.map_err(|err| (err, member_id.clone()))?;
         // Groups are kept there.
         if let Err(err) = self.offsets_topic().await {
             tracing::warn!(group, "nobody can join: {OFFSETS_TOPIC} cannot be made: {err}");
             return Err((Error::NotStored, member_id));
         }
-        if self.lock().coordinator.is_full() {
-            self.forget_unused();
-        }
+        self.make_room(group);
         let (sender, answer) = oneshot::channel();
         let ((), unsettled) = self.step(group, |members, now, out| {
             let token = members.token(Waiting::Join(sender));
@@ -184,7 +163,32 @@ impl Groups {
         answer.await.unwrap_or(Err((Error::UnknownMember, member_id)))
     }
 
+    /// Forgets groups that nobody uses if the group would find no room else. That looks at all groups, so that those
+    /// who come again and again do not have it done each time.
+    fn make_room(&self, group: &str) {
+        {
+            let mut members = self.lock();
+            let now = clock::monotonic_ms();
+            let recent = |made: Millis| now.saturating_sub(made) < MAKE_ROOM_INTERVAL_MS;
+            if !members.coordinator.is_full()
+                || members.coordinator.group(group).is_some()
+                || members.made_room_ms.is_some_and(recent)
+            {
+                return;
+            }
+            members.made_room_ms = Some(now);
+        }
+        self.forget_unused();
+    }
+
     pub(crate) async fn sync(&self, group: &str, mut request: SyncRequest) -> SyncReply {
+        if !request.assignments.is_empty() {
+            // Those of others are not kept.
+            self.with_group(group, |known| {
+                let is_member = |id: &String| known.is_some_and(|known| known.members.contains_key(id));
+                request.assignments.retain(|(id, _)| is_member(id));
+            });
+        }
         let shares: usize = request.assignments.iter().map(|(id, share)| id.len() + share.len()).sum();
         if shares > 0 {
             request.held = self.hold(group, shares)?;
@@ -192,7 +196,7 @@ impl Groups {
         let (sender, answer) = oneshot::channel();
         let ((), unsettled) = self.step(group, |members, now, out| {
             let token = members.token(Waiting::Sync(sender));
-            members.coordinator.sync(group, request, token, now, out);
+            members.coordinator.sync(group, request, token, now.ms, out);
         });
         self.settle(unsettled).await;
         answer.await.unwrap_or(Err(Error::UnknownMember))
@@ -200,7 +204,7 @@ impl Groups {
 
     pub(crate) fn heartbeat(&self, group: &str, generation: &Generation) -> Result<(), Error> {
         // A heartbeat has nothing stored.
-        self.step(group, |members, now, _| members.coordinator.heartbeat(group, generation, now)).0
+        self.step(group, |members, now, _| members.coordinator.heartbeat(group, generation, now.ms)).0
     }
 
     /// Members leave; for each, whether it was one.
@@ -223,9 +227,13 @@ impl Groups {
         }
         // In one step: the generation cannot end between the look and the append.
         let (begun, _) = self.step(group, |members, now, _| {
-            members.coordinator.may_commit(group, generation, now)?;
+            members.coordinator.may_commit(group, generation, now.ms)?;
             if offsets.is_empty() {
                 return Ok(None);
+            }
+            let coordinator = &members.coordinator;
+            if coordinator.group(group).is_none() && !self.offsets.has_room_for(group, coordinator.room()) {
+                return Err(Error::TooManyGroups.into());
             }
             Ok::<_, CommitError>(Some(self.offsets.begin(group, offsets)?))
         });
@@ -357,7 +365,7 @@ impl Groups {
                 self.timer_due.store(due.unwrap_or(Millis::MAX), Ordering::Release);
                 due
             };
-            let wait = due.map(|due| Duration::from_millis(due.saturating_sub(self.now())));
+            let wait = due.map(|due| Duration::from_millis(due.saturating_sub(clock::monotonic_ms())));
             match wait {
                 Some(wait) => {
                     // Woken early or not, the deadlines are looked at again.
@@ -377,7 +385,7 @@ impl Groups {
     fn tick(&self) -> Vec<Unsettled> {
         let mut out = Vec::new();
         let mut members = self.lock();
-        let now = self.now();
+        let now = now();
         members.coordinator.tick(now, &mut out);
         let carried =
             out.into_iter().flat_map(|(id, effects)| members.carry_out(&id, effects, &self.offsets, now));
@@ -385,65 +393,18 @@ impl Groups {
     }
 }
 
-impl Members {
-    fn token(&mut self, waiting: Waiting) -> Token {
-        self.next_token += 1;
-        self.waiting.insert(self.next_token, waiting);
-        self.next_token
-    }
-
-    /// Whoever waited may be gone; the group has moved on all the same.
-    fn carry_out(
-        &mut self,
-        group: &str,
-        effects: Vec<Effect>,
-        offsets: &OffsetStore,
-        now: Millis,
-    ) -> Vec<Unsettled> {
-        let mut unsettled = Vec::new();
-        let mut effects = VecDeque::from(effects);
-        while let Some(effect) = effects.pop_front() {
-            match effect {
-                Effect::Joined(token, reply) => {
-                    if let Some(Waiting::Join(sender)) = self.waiting.remove(&token) {
-                        let _ = sender.send(reply);
-                    }
-                }
-                Effect::Synced(token, reply) => {
-                    if let Some(Waiting::Sync(sender)) = self.waiting.remove(&token) {
-                        let _ = sender.send(reply);
-                    }
-                }
-                Effect::Store(store, record) => match offsets.keep_group(group, &record) {
-                    Ok(completion) => {
-                        unsettled.push(Unsettled { group: group.to_owned(), store, completion });
-                    }
-                    Err(err) => {
-                        tracing::warn!(group, "the group could not be stored: {err}");
-                        let mut more = Vec::new();
-                        self.coordinator.stored(group, store, false, now, &mut more);
-                        effects.extend(more);
-                    }
-                },
-                Effect::Notice(notice) => log(group, &notice),
-            }
-        }
-        unsettled
-    }
+/// What groups go by at this moment.
+fn now() -> Now {
+    Now { ms: clock::monotonic_ms(), wall_ms: Millis::try_from(clock::now_ms()).unwrap_or(0) }
 }
 
-fn log(group: &str, notice: &Notice) {
-    match notice {
-        Notice::Rebalancing { generation, reason } => {
-            tracing::info!(group, generation, reason, "rebalance begins");
-        }
-        Notice::Generation { id, members } => {
-            tracing::info!(group, generation = id, members, "generation begins");
-        }
-        Notice::Replaced { instance_id, member_id } => {
-            tracing::info!(group, instance_id, member_id, "static member came again");
-        }
+/// What is kept of a request to join.
+fn bytes_kept(request: &JoinRequest) -> usize {
+    if request.asks_for_id() {
+        return EXPECTED_BYTES + request.new_member_id.len();
     }
+    let said = |one: &Protocol| size_of::<Protocol>() + one.name.len() + one.metadata.len();
+    MEMBER_BYTES + request.protocols.iter().map(said).sum::<usize>()
 }
 
 #[cfg(test)]

@@ -86,12 +86,19 @@ fn find(context: &Context, group: &str, asked: Option<Asked>) -> Found {
             committed_at_ms: -1,
             expires_at_ms: None,
         };
+        // Each partition once, however often it is asked for: what is told of it is longer than its number.
+        let mut seen = HashSet::new();
         let found = asked.into_iter().map(|(topic, indexes)| {
             let one = |index: i32| {
                 let partition = TopicPartition { topic: topic.clone(), partition: index };
-                (index, offsets.get(group, &partition).cloned().unwrap_or_else(nothing))
+                if seen.contains(&partition) {
+                    return None;
+                }
+                let committed = offsets.get(group, &partition).cloned().unwrap_or_else(nothing);
+                seen.insert(partition);
+                Some((index, committed))
             };
-            let partitions = indexes.into_iter().map(one).collect();
+            let partitions = indexes.into_iter().filter_map(one).collect();
             (topic, partitions)
         });
         found.collect()

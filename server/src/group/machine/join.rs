@@ -1,8 +1,8 @@
 //! Joining a group: new members, members that come again, static members that were away.
 
 use super::{
-    Effect, Error, Group, GroupState, Identity, JoinRequest, Joined, JoinedMember, Millis,
-    NEW_MEMBER_WAIT_MS, Notice, Returned, StoreId, Token,
+    Effect, Error, Expected, Group, GroupState, Identity, JoinRequest, Joined, JoinedMember,
+    NEW_MEMBER_WAIT_MS, Notice, Now, Returned, StoreId, Token, supported,
 };
 
 /// The longest name of a protocol or of a type of protocols.
@@ -11,7 +11,7 @@ const NAME_BYTES_MAX: usize = 1024;
 const INSTANCE_ID_BYTES_MAX: usize = 249;
 
 impl Group {
-    pub(crate) fn join(&mut self, request: JoinRequest, token: Token, now: Millis, out: &mut Vec<Effect>) {
+    pub(crate) fn join(&mut self, request: JoinRequest, token: Token, now: Now, out: &mut Vec<Effect>) {
         let Identity { member_id, instance_id } = request.member.clone();
         let refuse = |error, id: &str| Effect::Joined(token, Err((error, id.to_owned())));
         if instance_id.as_ref().is_some_and(|id| id.is_empty() || id.len() > INSTANCE_ID_BYTES_MAX) {
@@ -32,13 +32,14 @@ impl Group {
         if member_id.is_empty() {
             match before {
                 Some(before) => self.replace(&before, request, token, now, out),
-                None if request.id_required && instance_id.is_none() => {
+                None if request.asks_for_id() => {
                     if self.expected.len() >= self.settings.members_max {
                         out.push(refuse(Error::GroupFull, ""));
                         return;
                     }
-                    self.expected.insert(request.new_member_id.clone(), now + request.session_timeout_ms);
                     out.push(refuse(Error::MemberIdRequired, &request.new_member_id));
+                    let lapses = now.ms + request.session_timeout_ms;
+                    self.expected.insert(request.new_member_id, Expected { lapses, _held: request.held });
                 }
                 None => self.add(request.new_member_id.clone(), request, token, now, out),
             }
@@ -67,7 +68,7 @@ impl Group {
     }
 
     /// Whether some protocol of the request is supported by every other member.
-    fn accepts(&self, request: &JoinRequest, own_id: &str) -> bool {
+    pub(super) fn accepts(&self, request: &JoinRequest, own_id: &str) -> bool {
         let sound = |name: &str| !name.is_empty() && name.len() <= NAME_BYTES_MAX;
         if request.protocols.is_empty()
             || !sound(&request.protocol_type)
@@ -80,12 +81,10 @@ impl Group {
             return true;
         }
         request.protocol_type == self.protocol_type
-            && request.protocols.iter().any(|one| {
-                others().all(|(_, member)| member.protocols.iter().any(|other| other.name == one.name))
-            })
+            && !supported(&request.protocols, others().map(|(_, member)| member)).is_empty()
     }
 
-    fn add(&mut self, id: String, request: JoinRequest, token: Token, now: Millis, out: &mut Vec<Effect>) {
+    fn add(&mut self, id: String, request: JoinRequest, token: Token, now: Now, out: &mut Vec<Effect>) {
         let reason = format!("member {id} joins: {}", request.reason);
         if self.members.is_empty() {
             self.leader.clone_from(&id);
@@ -96,13 +95,13 @@ impl Group {
         self.admit(&id, request, now);
         if let Some(member) = self.members.get_mut(&id) {
             member.joining = Some(token);
-            member.new_until = Some(now + NEW_MEMBER_WAIT_MS);
+            member.new_until = Some(now.ms + NEW_MEMBER_WAIT_MS);
         }
         self.rebalance(reason, now, out);
     }
 
     /// What the member says of itself counts from here on.
-    fn admit(&mut self, id: &str, request: JoinRequest, now: Millis) {
+    fn admit(&mut self, id: &str, request: JoinRequest, now: Now) {
         self.protocol_type = request.protocol_type;
         if let Some(instance) = &request.member.instance_id {
             self.instances.insert(instance.clone(), id.to_owned());
@@ -117,17 +116,10 @@ impl Group {
         member.rebalance_timeout_ms = request.rebalance_timeout_ms;
         member.protocols = request.protocols;
         member.held = request.held;
-        member.expires = now + request.session_timeout_ms;
+        member.expires = now.ms + request.session_timeout_ms;
     }
 
-    fn join_again(
-        &mut self,
-        id: &str,
-        request: JoinRequest,
-        token: Token,
-        now: Millis,
-        out: &mut Vec<Effect>,
-    ) {
+    fn join_again(&mut self, id: &str, request: JoinRequest, token: Token, now: Now, out: &mut Vec<Effect>) {
         let unchanged = self.members.get(id).is_some_and(|member| member.protocols == request.protocols);
         let missed_answer = match self.state {
             // A leader comes again because something has changed that only it sees: the topics, say.
@@ -153,14 +145,7 @@ impl Group {
     }
 
     /// A static member comes again without its id: it takes the place of the one before it.
-    fn replace(
-        &mut self,
-        before: &str,
-        request: JoinRequest,
-        token: Token,
-        now: Millis,
-        out: &mut Vec<Effect>,
-    ) {
+    fn replace(&mut self, before: &str, request: JoinRequest, token: Token, now: Now, out: &mut Vec<Effect>) {
         let Some(mut member) = self.members.remove(before) else { return };
         let id = request.new_member_id.clone();
         let fenced = || (Error::FencedInstance, before.to_owned());
@@ -192,7 +177,7 @@ impl Group {
     }
 
     /// A static member's new id is stored.
-    pub(super) fn returned(&mut self, store: StoreId, ok: bool, now: Millis, out: &mut Vec<Effect>) {
+    pub(super) fn returned(&mut self, store: StoreId, ok: bool, now: Now, out: &mut Vec<Effect>) {
         let Some(Returned { token, member_id, may_skip, leader }) = self.returned.remove(&store) else {
             return;
         };

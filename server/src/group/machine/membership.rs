@@ -1,6 +1,6 @@
 //! Staying in a group, leaving it, and being removed from it.
 
-use super::{Effect, Error, Generation, Group, GroupState, Identity, Millis};
+use super::{Effect, Error, Generation, Group, GroupState, Identity, Millis, Now};
 
 impl Group {
     pub(crate) fn heartbeat(&mut self, generation: &Generation, now: Millis) -> Result<(), Error> {
@@ -24,7 +24,7 @@ impl Group {
     pub(crate) fn leave(
         &mut self,
         who: &[(Identity, String)],
-        now: Millis,
+        now: Now,
         out: &mut Vec<Effect>,
     ) -> Vec<Result<(), Error>> {
         let mut left = Vec::new();
@@ -53,7 +53,7 @@ impl Group {
     }
 
     /// Removes a member, if there is one, and has the others share out anew.
-    pub(super) fn expel(&mut self, id: &str, why: &str, now: Millis, out: &mut Vec<Effect>) {
+    pub(super) fn expel(&mut self, id: &str, why: &str, now: Now, out: &mut Vec<Effect>) {
         if self.drop_member(id, out) {
             self.rebalance(format!("member {id} is removed: {why}"), now, out);
         } else {
@@ -99,28 +99,28 @@ impl Group {
             }
         };
         let members = self.members.values().filter_map(ends);
-        members.chain(self.expected.values().copied()).chain(self.deadline).min()
+        members.chain(self.expected.values().map(|one| one.lapses)).chain(self.deadline).min()
     }
 
     /// Removes who has not been heard of, and ends a rebalance whose time is over.
-    pub(crate) fn tick(&mut self, now: Millis, out: &mut Vec<Effect>) {
+    pub(crate) fn tick(&mut self, now: Now, out: &mut Vec<Effect>) {
         let lapsed = self.expected.len();
-        self.expected.retain(|_, lapses| *lapses > now);
+        self.expected.retain(|_, one| one.lapses > now.ms);
         if self.expected.len() < lapsed {
             self.try_complete(now, out);
         }
         let silent = |member: &super::Member| {
             if member.joining.is_some() {
-                member.new_until.is_some_and(|until| until <= now)
+                member.new_until.is_some_and(|until| until <= now.ms)
             } else {
-                member.syncing.is_none() && member.expires <= now
+                member.syncing.is_none() && member.expires <= now.ms
             }
         };
         let dead: Vec<_> = self.members.iter().filter(|(_, m)| silent(m)).map(|(id, _)| id.clone()).collect();
         for id in dead {
             self.expel(&id, "it was not heard of in time", now, out);
         }
-        if self.deadline.is_none_or(|deadline| deadline > now) {
+        if self.deadline.is_none_or(|deadline| deadline > now.ms) {
             return;
         }
         match self.state {
@@ -143,12 +143,12 @@ impl Group {
     }
 
     /// A rebalance has waited long enough, but for a first one to which members keep coming.
-    fn end_wait(&mut self, now: Millis, out: &mut Vec<Effect>) {
+    fn end_wait(&mut self, now: Now, out: &mut Vec<Effect>) {
         if let Some(hold) = self.hold.as_mut().filter(|hold| hold.grown && hold.left_ms > 0) {
             let more = self.settings.initial_delay_ms.min(hold.left_ms);
             hold.left_ms -= more;
             hold.grown = false;
-            self.deadline = Some(now + more);
+            self.deadline = Some(now.ms + more);
             return;
         }
         self.complete(now, out);

@@ -8,10 +8,28 @@ use tokio::sync::OwnedSemaphorePermit;
 
 /// Who waits for an answer; chosen by the shell.
 pub(crate) type Token = u64;
-/// Milliseconds on the shell's clock, which begins in 1970 and never goes back while the broker runs.
+/// Milliseconds: of timeouts, on a clock that never goes back while the broker runs, but where the time of day is
+/// meant.
 pub(crate) type Millis = u64;
-/// Names what was given to be stored.
-pub(crate) type StoreId = u64;
+/// Tells a group from those of the same name before it.
+pub(crate) type Life = u64;
+
+/// When something happens, by both clocks. They need not agree: the time of day is set, and goes on while the
+/// machine sleeps.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Now {
+    /// On the clock of timeouts.
+    pub(crate) ms: Millis,
+    /// The time of day, since 1970.
+    pub(crate) wall_ms: Millis,
+}
+
+/// Names what was given to be stored. No two are the same while the broker runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct StoreId {
+    pub(super) life: Life,
+    pub(super) number: u64,
+}
 
 /// Why a request was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -80,8 +98,15 @@ pub(crate) struct JoinRequest {
     pub(crate) protocols: Vec<Protocol>,
     /// Why it joins, in the client's words.
     pub(crate) reason: String,
-    /// What it takes of the memory for groups.
+    /// What it takes of the memory for groups: of all that it says, or of the id alone if that is all it gets.
     pub(crate) held: Held,
+}
+
+impl JoinRequest {
+    /// Whether it is for an id only, with which the member comes again.
+    pub(crate) fn asks_for_id(&self) -> bool {
+        self.id_required && self.member.member_id.is_empty() && self.member.instance_id.is_none()
+    }
 }
 
 /// Memory that what a member or leader said takes; given back when that is forgotten.

@@ -1,6 +1,6 @@
 //! A group as it is kept over restarts.
 
-use super::{Group, GroupState, Member, Millis, Protocol, Settings};
+use super::{Group, GroupState, Life, Member, Millis, Now, Protocol, Settings};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 
@@ -25,7 +25,7 @@ pub(crate) struct GroupRecord {
     pub(crate) generation: i32,
     pub(crate) protocol: Option<String>,
     pub(crate) leader: Option<String>,
-    /// When the group came into the state that it is kept in.
+    /// The time of day when the group came into the state that it is kept in.
     pub(crate) since_ms: Option<Millis>,
     pub(crate) members: Vec<MemberRecord>,
 }
@@ -55,8 +55,8 @@ impl Group {
     }
 
     /// A group that was kept. Its members have a whole session to be heard of.
-    pub(crate) fn load(record: GroupRecord, settings: Settings, now: Millis) -> Self {
-        let mut group = Self::new(settings, record.since_ms.unwrap_or(now));
+    pub(crate) fn load(record: GroupRecord, settings: Settings, life: Life, now: Now) -> Self {
+        let mut group = Self::new(settings, life, record.since_ms.unwrap_or(now.wall_ms));
         group.generation = record.generation;
         group.protocol_type = record.protocol_type;
         group.protocol = record.protocol.unwrap_or_default();
@@ -75,7 +75,7 @@ impl Group {
                 protocols,
                 assignment: kept.assignment,
                 synced: true,
-                expires: now + kept.session_timeout_ms,
+                expires: now.ms + kept.session_timeout_ms,
                 ..Member::default()
             };
             group.members.insert(kept.member_id, member);

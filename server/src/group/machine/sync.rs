@@ -1,6 +1,6 @@
 //! Getting one's share: the leader's are stored first, then everybody gets theirs.
 
-use super::{Effect, Error, Group, GroupState, Millis, StoreId, SyncRequest, Synced, Token};
+use super::{Effect, Error, Group, GroupState, Millis, Now, StoreId, SyncRequest, Synced, Token};
 
 impl Group {
     pub(crate) fn sync(&mut self, request: SyncRequest, token: Token, now: Millis, out: &mut Vec<Effect>) {
@@ -61,7 +61,7 @@ impl Group {
     }
 
     /// What was given to be stored is durable, or could not be made so.
-    pub(crate) fn stored(&mut self, store: StoreId, ok: bool, now: Millis, out: &mut Vec<Effect>) {
+    pub(crate) fn stored(&mut self, store: StoreId, ok: bool, now: Now, out: &mut Vec<Effect>) {
         if self.returned.contains_key(&store) {
             self.returned(store, ok, now, out);
             return;
@@ -69,7 +69,7 @@ impl Group {
         let Some((_, shares)) = self.storing.take_if(|(storing, _)| *storing == store) else { return };
         if !ok {
             for member in self.members.values_mut() {
-                member.expires = now + member.session_timeout_ms;
+                member.expires = now.ms + member.session_timeout_ms;
                 let token = member.syncing.take();
                 out.extend(token.map(|token| Effect::Synced(token, Err(Error::NotStored))));
             }
@@ -84,7 +84,7 @@ impl Group {
         self.enter(GroupState::Stable, now);
         for member in self.members.values_mut() {
             if let Some(token) = member.syncing.take() {
-                member.expires = now + member.session_timeout_ms;
+                member.expires = now.ms + member.session_timeout_ms;
                 let (protocol_type, protocol) = (self.protocol_type.clone(), self.protocol.clone());
                 let assignment = member.assignment.clone();
                 out.push(Effect::Synced(token, Ok(Synced { protocol_type, protocol, assignment })));

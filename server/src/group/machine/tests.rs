@@ -1,5 +1,7 @@
 //! The group machine under scripted and random schedules.
 
+mod bounds;
+mod clocks;
 mod schedules;
 mod static_members;
 
@@ -25,8 +27,15 @@ pub(super) fn join(member_id: &str, new_id: &str) -> JoinRequest {
     }
 }
 
+/// The time of day when the clock of timeouts begins.
+pub(super) const DAY_MS: Millis = 1_700_000_000_000;
+
+pub(super) fn at(ms: Millis) -> Now {
+    Now { ms, wall_ms: DAY_MS + ms }
+}
+
 pub(super) fn group() -> Group {
-    Group::new(Settings { initial_delay_ms: 0, members_max: 100 }, 0)
+    Group::new(Settings { initial_delay_ms: 0, members_max: 100 }, 0, 0)
 }
 
 pub(super) fn generation(id: i32, member: &str) -> Generation {
@@ -48,7 +57,7 @@ pub(super) fn sync(id: i32, member: &str, shares: &[(&str, &'static str)]) -> Sy
 pub(super) fn leave(group: &mut Group, member: &str, now: Millis) -> Result<(), Error> {
     let who = (Identity { member_id: member.into(), instance_id: None }, "a test".into());
     let mut left = Vec::new();
-    step(|out| left = group.leave(&[who], now, out));
+    step(|out| left = group.leave(&[who], at(now), out));
     left[0]
 }
 
@@ -66,7 +75,7 @@ pub(super) fn store(group: &mut Group, effects: &[Effect], ok: bool, now: Millis
         Effect::Store(store, _) => Some(*store),
         _ => None,
     });
-    stores.flat_map(|one| step(|out| group.stored(one, ok, now, out))).collect()
+    stores.flat_map(|one| step(|out| group.stored(one, ok, at(now), out))).collect()
 }
 
 pub(super) fn joined(effects: &[Effect], token: Token) -> &Joined {
@@ -86,10 +95,10 @@ pub(super) fn synced(token: Token, share: &'static str) -> Effect {
 /// Two members in a stable generation: `a`, the leader, and `b`.
 pub(super) fn stable() -> (Group, i32) {
     let mut group = group();
-    step(|out| group.join(join("", "a"), 1, 0, out));
-    let effects = step(|out| group.join(join("", "b"), 2, 0, out));
+    step(|out| group.join(join("", "a"), 1, at(0), out));
+    let effects = step(|out| group.join(join("", "b"), 2, at(0), out));
     assert!(effects.is_empty(), "b waits for a: {effects:?}");
-    let effects = step(|out| group.join(join("a", ""), 3, 1, out));
+    let effects = step(|out| group.join(join("a", ""), 3, at(1), out));
     let id = joined(&effects, 3).generation;
     assert_eq!(joined(&effects, 3).members.len(), 2, "the leader learns who is there");
     assert!(joined(&effects, 2).members.is_empty());
@@ -107,7 +116,7 @@ pub(super) fn stable() -> (Group, i32) {
 #[test]
 fn the_first_member_leads_a_generation_of_its_own() {
     let mut group = group();
-    let effects = step(|out| group.join(join("", "a"), 1, 0, out));
+    let effects = step(|out| group.join(join("", "a"), 1, at(0), out));
     let first = joined(&effects, 1);
     assert_eq!((first.generation, first.leader.as_str(), first.protocol.as_str()), (1, "a", "range"));
 }
@@ -123,7 +132,7 @@ fn a_member_that_leaves_makes_the_others_share_anew() {
     let (mut group, id) = stable();
     leave(&mut group, "b", 10).unwrap();
     assert_eq!(group.heartbeat(&generation(id, "a"), 11), Err(Error::RebalanceInProgress));
-    let effects = step(|out| group.join(join("a", ""), 6, 12, out));
+    let effects = step(|out| group.join(join("a", ""), 6, at(12), out));
     assert_eq!(joined(&effects, 6).generation, id + 1);
     assert_eq!(group.heartbeat(&generation(id, "a"), 13), Err(Error::IllegalGeneration));
     assert_eq!(group.heartbeat(&generation(id, "b"), 13), Err(Error::UnknownMember));
@@ -134,7 +143,7 @@ fn a_silent_member_is_removed_and_one_that_beats_is_kept() {
     let (mut group, id) = stable();
     group.heartbeat(&generation(id, "a"), SESSION_MS - 1).unwrap();
     assert_eq!(group.next_deadline(), Some(2 + SESSION_MS).max(Some(3 + SESSION_MS)));
-    step(|out| group.tick(3 + SESSION_MS, out));
+    step(|out| group.tick(at(3 + SESSION_MS), out));
     assert_eq!(group.members.keys().collect::<Vec<_>>(), ["a"]);
     assert_eq!(group.state, GroupState::PreparingRebalance);
 }
@@ -142,16 +151,16 @@ fn a_silent_member_is_removed_and_one_that_beats_is_kept() {
 #[test]
 fn a_rebalance_goes_on_without_those_who_do_not_come_back() {
     let (mut group, id) = stable();
-    step(|out| group.join(join("", "c"), 6, 10, out));
+    step(|out| group.join(join("", "c"), 6, at(10), out));
     // a comes back, b beats but never joins.
-    step(|out| group.join(join("a", ""), 7, 11, out));
+    step(|out| group.join(join("a", ""), 7, at(11), out));
     let mut now = 11;
     while now < 10 + REBALANCE_MS {
         let _ = group.heartbeat(&generation(id, "b"), now);
-        assert!(step(|out| group.tick(now, out)).is_empty());
+        assert!(step(|out| group.tick(at(now), out)).is_empty());
         now += SESSION_MS / 2;
     }
-    let effects = step(|out| group.tick(10 + REBALANCE_MS, out));
+    let effects = step(|out| group.tick(at(10 + REBALANCE_MS), out));
     assert_eq!(joined(&effects, 7).generation, id + 1);
     assert_eq!(joined(&effects, 6).leader, "a");
     assert!(!group.members.contains_key("b"));
@@ -160,18 +169,18 @@ fn a_rebalance_goes_on_without_those_who_do_not_come_back() {
 #[test]
 fn a_leader_that_never_brings_the_shares_is_removed() {
     let mut group = group();
-    step(|out| group.join(join("", "a"), 1, 0, out));
-    step(|out| group.join(join("", "b"), 2, 0, out));
-    let effects = step(|out| group.join(join("a", ""), 3, 0, out));
+    step(|out| group.join(join("", "a"), 1, at(0), out));
+    step(|out| group.join(join("", "b"), 2, at(0), out));
+    let effects = step(|out| group.join(join("a", ""), 3, at(0), out));
     let id = joined(&effects, 3).generation;
     step(|out| group.sync(sync(id, "b", &[]), 4, 0, out));
     let mut now = 0;
     while now < REBALANCE_MS {
         let _ = group.heartbeat(&generation(id, "a"), now);
-        step(|out| group.tick(now, out));
+        step(|out| group.tick(at(now), out));
         now += SESSION_MS / 2;
     }
-    let effects = step(|out| group.tick(REBALANCE_MS, out));
+    let effects = step(|out| group.tick(at(REBALANCE_MS), out));
     assert!(effects.contains(&Effect::Synced(4, Err(Error::RebalanceInProgress))));
     assert_eq!(group.members.keys().collect::<Vec<_>>(), ["b"]);
 }
@@ -179,12 +188,12 @@ fn a_leader_that_never_brings_the_shares_is_removed() {
 #[test]
 fn a_join_that_is_repeated_gets_the_generation_it_missed() {
     let (mut group, id) = stable();
-    let effects = step(|out| group.join(join("b", ""), 9, 20, out));
+    let effects = step(|out| group.join(join("b", ""), 9, at(20), out));
     assert_eq!(joined(&effects, 9).generation, id);
     assert_eq!(group.state, GroupState::Stable);
     let mut changed = join("b", "");
     changed.protocols[0].metadata = Bytes::from_static(b"other topics");
-    assert!(step(|out| group.join(changed, 10, 21, out)).is_empty(), "what changes is shared anew");
+    assert!(step(|out| group.join(changed, 10, at(21), out)).is_empty(), "what changes is shared anew");
     assert_eq!(group.state, GroupState::PreparingRebalance);
 }
 
@@ -192,17 +201,18 @@ fn a_join_that_is_repeated_gets_the_generation_it_missed() {
 fn a_member_comes_again_with_the_id_it_is_given() {
     let mut group = group();
     let request = JoinRequest { id_required: true, ..join("", "a") };
-    let effects = step(|out| group.join(request.clone(), 1, 0, out));
+    let effects = step(|out| group.join(request.clone(), 1, at(0), out));
     assert_eq!(effects, [Effect::Joined(1, Err((Error::MemberIdRequired, "a".into())))]);
-    let effects =
-        step(|out| group.join(JoinRequest { member: join("a", "").member, ..request.clone() }, 2, 1, out));
+    let effects = step(|out| {
+        group.join(JoinRequest { member: join("a", "").member, ..request.clone() }, 2, at(1), out)
+    });
     assert_eq!(joined(&effects, 2).member_id, "a");
     // One that never comes does not hold up the others beyond its session.
-    step(|out| group.join(JoinRequest { new_member_id: "ghost".into(), ..request }, 3, 2, out));
-    step(|out| group.join(join("", "c"), 4, 2, out));
-    step(|out| group.join(join("a", ""), 5, 2, out));
+    step(|out| group.join(JoinRequest { new_member_id: "ghost".into(), ..request }, 3, at(2), out));
+    step(|out| group.join(join("", "c"), 4, at(2), out));
+    step(|out| group.join(join("a", ""), 5, at(2), out));
     assert_eq!(group.state, GroupState::PreparingRebalance);
-    let effects = step(|out| group.tick(2 + SESSION_MS, out));
+    let effects = step(|out| group.tick(at(2 + SESSION_MS), out));
     assert_eq!(joined(&effects, 5).generation, 2);
 }
 
@@ -213,16 +223,16 @@ fn strangers_and_other_protocols_are_refused() {
         [Effect::Joined(_, Err((error, _)))] => *error,
         other => panic!("{other:?}"),
     };
-    assert_eq!(refusal(step(|out| group.join(join("stranger", ""), 6, 0, out))), Error::UnknownMember);
+    assert_eq!(refusal(step(|out| group.join(join("stranger", ""), 6, at(0), out))), Error::UnknownMember);
     let mut other = join("", "x");
     other.protocols[0].name = "sticky".into();
-    assert_eq!(refusal(step(|out| group.join(other, 6, 0, out))), Error::InconsistentProtocol);
+    assert_eq!(refusal(step(|out| group.join(other, 6, at(0), out))), Error::InconsistentProtocol);
     let other = JoinRequest { protocol_type: "connect".into(), ..join("", "x") };
-    assert_eq!(refusal(step(|out| group.join(other, 6, 0, out))), Error::InconsistentProtocol);
+    assert_eq!(refusal(step(|out| group.join(other, 6, at(0), out))), Error::InconsistentProtocol);
     let none = JoinRequest { protocols: vec![], ..join("", "x") };
-    assert_eq!(refusal(step(|out| group.join(none, 6, 0, out))), Error::InconsistentProtocol);
+    assert_eq!(refusal(step(|out| group.join(none, 6, at(0), out))), Error::InconsistentProtocol);
     group.settings.members_max = 2;
-    assert_eq!(refusal(step(|out| group.join(join("", "x"), 6, 0, out))), Error::GroupFull);
+    assert_eq!(refusal(step(|out| group.join(join("", "x"), 6, at(0), out))), Error::GroupFull);
     assert_eq!(group.state, GroupState::Stable, "none of them disturbs the others");
     assert_eq!(group.heartbeat(&generation(id, "a"), 1), Ok(()));
 }
@@ -234,34 +244,34 @@ fn commits_are_taken_from_members_of_the_generation_only() {
     assert_eq!(group.may_commit(&generation(id - 1, "a"), 0), Err(Error::IllegalGeneration));
     assert_eq!(group.may_commit(&generation(id, "x"), 0), Err(Error::UnknownMember));
     assert_eq!(group.may_commit(&generation(-1, ""), 0), Err(Error::UnknownMember));
-    let mut empty = Group::new(Settings { initial_delay_ms: 0, members_max: 10 }, 0);
+    let mut empty = Group::new(Settings { initial_delay_ms: 0, members_max: 10 }, 0, 0);
     assert_eq!(empty.may_commit(&generation(-1, ""), 0), Ok(()));
 }
 
 #[test]
 fn a_first_rebalance_waits_for_others_and_longer_while_they_come() {
-    let mut group = Group::new(Settings { initial_delay_ms: 3000, members_max: 10 }, 0);
-    assert!(step(|out| group.join(join("", "a"), 1, 0, out)).is_empty());
-    assert!(step(|out| group.join(join("", "b"), 2, 100, out)).is_empty());
-    assert!(step(|out| group.tick(3000, out)).is_empty(), "b came meanwhile");
-    assert!(step(|out| group.join(join("", "c"), 3, 5000, out)).is_empty());
-    assert!(step(|out| group.tick(6000, out)).is_empty(), "c came meanwhile");
-    let effects = step(|out| group.tick(9000, out));
+    let mut group = Group::new(Settings { initial_delay_ms: 3000, members_max: 10 }, 0, 0);
+    assert!(step(|out| group.join(join("", "a"), 1, at(0), out)).is_empty());
+    assert!(step(|out| group.join(join("", "b"), 2, at(100), out)).is_empty());
+    assert!(step(|out| group.tick(at(3000), out)).is_empty(), "b came meanwhile");
+    assert!(step(|out| group.join(join("", "c"), 3, at(5000), out)).is_empty());
+    assert!(step(|out| group.tick(at(6000), out)).is_empty(), "c came meanwhile");
+    let effects = step(|out| group.tick(at(9000), out));
     assert_eq!(joined(&effects, 1).members.len(), 3);
     assert_eq!(joined(&effects, 2).generation, 1);
 }
 
 #[test]
 fn a_first_rebalance_waits_no_longer_than_its_members_allow() {
-    let mut group = Group::new(Settings { initial_delay_ms: 3000, members_max: 1000 }, 0);
+    let mut group = Group::new(Settings { initial_delay_ms: 3000, members_max: 1000 }, 0, 0);
     let mut token = 0;
     let mut now = 0;
     let mut ended = None;
     while now <= REBALANCE_MS {
         token += 1;
-        step(|out| group.join(join("", &format!("m{token}")), token, now, out));
+        step(|out| group.join(join("", &format!("m{token}")), token, at(now), out));
         now += 1000;
-        let effects = step(|out| group.tick(now, out));
+        let effects = step(|out| group.tick(at(now), out));
         if effects.iter().any(|effect| matches!(effect, Effect::Joined(1, Ok(_)))) {
             ended = Some(now);
             break;
@@ -273,8 +283,8 @@ fn a_first_rebalance_waits_no_longer_than_its_members_allow() {
 #[test]
 fn shares_that_cannot_be_stored_are_not_given_out() {
     let (mut group, id) = stable();
-    step(|out| group.join(join("a", ""), 6, 10, out));
-    let effects = step(|out| group.join(join("b", ""), 7, 10, out));
+    step(|out| group.join(join("a", ""), 6, at(10), out));
+    let effects = step(|out| group.join(join("b", ""), 7, at(10), out));
     assert_eq!(joined(&effects, 6).generation, id + 1);
     step(|out| group.sync(sync(id + 1, "b", &[]), 8, 11, out));
     let effects = step(|out| group.sync(sync(id + 1, "a", &[("a", "x")]), 9, 11, out));
@@ -287,11 +297,11 @@ fn shares_that_cannot_be_stored_are_not_given_out() {
 #[test]
 fn shares_stored_after_the_generation_is_over_do_not_count() {
     let (mut group, id) = stable();
-    step(|out| group.join(join("a", ""), 6, 10, out));
-    step(|out| group.join(join("b", ""), 7, 10, out));
+    step(|out| group.join(join("a", ""), 6, at(10), out));
+    step(|out| group.join(join("b", ""), 7, at(10), out));
     let stored = step(|out| group.sync(sync(id + 1, "a", &[("a", "x"), ("b", "y")]), 9, 11, out));
     // Somebody comes while the disk writes.
-    let effects = step(|out| group.join(join("", "c"), 10, 12, out));
+    let effects = step(|out| group.join(join("", "c"), 10, at(12), out));
     assert!(effects.contains(&Effect::Synced(9, Err(Error::RebalanceInProgress))));
     assert!(store(&mut group, &stored, true, 13).is_empty());
     assert_eq!(group.state, GroupState::PreparingRebalance);
@@ -301,8 +311,8 @@ fn shares_stored_after_the_generation_is_over_do_not_count() {
 #[test]
 fn a_member_that_never_asks_for_its_share_is_removed_though_the_others_are_stable() {
     let (mut group, id) = stable();
-    step(|out| group.join(join("a", ""), 6, 10, out));
-    step(|out| group.join(join("b", ""), 7, 10, out));
+    step(|out| group.join(join("a", ""), 6, at(10), out));
+    step(|out| group.join(join("b", ""), 7, at(10), out));
     let effects = step(|out| group.sync(sync(id + 1, "a", &[("a", "x"), ("b", "y")]), 8, 11, out));
     store(&mut group, &effects, true, 11);
     assert_eq!(group.state, GroupState::Stable);
@@ -310,10 +320,10 @@ fn a_member_that_never_asks_for_its_share_is_removed_though_the_others_are_stabl
     while now < 10 + REBALANCE_MS {
         group.heartbeat(&generation(id + 1, "a"), now).unwrap();
         group.heartbeat(&generation(id + 1, "b"), now).unwrap();
-        step(|out| group.tick(now, out));
+        step(|out| group.tick(at(now), out));
         now += SESSION_MS / 2;
     }
-    step(|out| group.tick(10 + REBALANCE_MS, out));
+    step(|out| group.tick(at(10 + REBALANCE_MS), out));
     assert_eq!(group.members.keys().collect::<Vec<_>>(), ["a"]);
     assert_eq!(group.state, GroupState::PreparingRebalance);
 }
@@ -322,16 +332,16 @@ fn a_member_that_never_asks_for_its_share_is_removed_though_the_others_are_stabl
 fn a_new_member_does_not_wait_for_ever() {
     let mut group = group();
     let patient = JoinRequest { rebalance_timeout_ms: 10 * NEW_MEMBER_WAIT_MS, ..join("", "a") };
-    step(|out| group.join(patient, 1, 0, out));
-    step(|out| group.join(join("", "b"), 2, 5, out));
+    step(|out| group.join(patient, 1, at(0), out));
+    step(|out| group.join(join("", "b"), 2, at(5), out));
     let mut now = 5;
     while now < 5 + NEW_MEMBER_WAIT_MS {
         let _ = group.heartbeat(&generation(1, "a"), now);
-        let effects = step(|out| group.tick(now, out));
+        let effects = step(|out| group.tick(at(now), out));
         assert!(effects.is_empty(), "{effects:?}");
         now += SESSION_MS / 2;
     }
-    let effects = step(|out| group.tick(5 + NEW_MEMBER_WAIT_MS, out));
+    let effects = step(|out| group.tick(at(5 + NEW_MEMBER_WAIT_MS), out));
     assert_eq!(effects, [Effect::Joined(2, Err((Error::UnknownMember, String::new())))]);
 }
 
@@ -356,7 +366,7 @@ fn several_members_leave_at_once_and_the_others_share_anew_once() {
     let (mut group, _) = stable();
     let who = ["b", "x", "a"].map(|id| (join(id, "").member, "a test".to_owned()));
     let mut left = Vec::new();
-    let effects = step(|out| left = group.leave(&who, 10, out));
+    let effects = step(|out| left = group.leave(&who, at(10), out));
     assert_eq!(left, [Ok(()), Err(Error::UnknownMember), Ok(())]);
     assert_eq!(group.state, GroupState::Empty);
     assert!(matches!(&effects[..], [Effect::Store(_, record)] if record.members.is_empty()));
@@ -366,10 +376,10 @@ fn several_members_leave_at_once_and_the_others_share_anew_once() {
 #[test]
 fn a_group_that_was_kept_goes_on_where_it_was() {
     let mut group = group();
-    step(|out| group.join(join("", "a"), 1, 0, out));
+    step(|out| group.join(join("", "a"), 1, at(0), out));
     let effects = step(|out| group.sync(sync(1, "a", &[("a", "0")]), 2, 3, out));
     let [Effect::Store(_, record)] = &effects[..] else { panic!("{effects:?}") };
-    let mut again = Group::load(record.clone(), group.settings, 50_000);
+    let mut again = Group::load(record.clone(), group.settings, 1, at(50_000));
     assert_eq!((again.state, again.generation), (GroupState::Stable, 1));
     assert_eq!(again.heartbeat(&generation(1, "a"), 50_001), Ok(()));
     assert_eq!(again.may_commit(&generation(1, "a"), 50_001), Ok(()));
@@ -377,20 +387,20 @@ fn a_group_that_was_kept_goes_on_where_it_was() {
     assert_eq!(step(|out| again.sync(sync(1, "a", &[]), 4, 50_001, out)), [synced(4, "0")]);
     assert_eq!(again.may_delete(), Err(Error::NotEmpty));
     // One that does not come back is removed after a session.
-    let effects = step(|out| again.tick(50_001 + SESSION_MS, out));
+    let effects = step(|out| again.tick(at(50_001 + SESSION_MS), out));
     assert_eq!(again.state, GroupState::Empty);
     let [Effect::Store(_, record)] = &effects[..] else { panic!("{effects:?}") };
-    let empty = Group::load(record.clone(), again.settings, 70_000);
-    assert_eq!((empty.generation, empty.since_ms), (2, 50_001 + SESSION_MS));
+    let empty = Group::load(record.clone(), again.settings, 1, at(70_000));
+    assert_eq!((empty.generation, empty.since_ms), (2, at(50_001 + SESSION_MS).wall_ms));
 }
 
 #[test]
 fn the_last_to_join_of_too_many_members_is_turned_away() {
-    let mut group = Group::new(Settings { initial_delay_ms: 100, members_max: 2 }, 0);
+    let mut group = Group::new(Settings { initial_delay_ms: 100, members_max: 2 }, 0, 0);
     for (token, id) in [(1, "a"), (2, "b")] {
-        assert!(step(|out| group.join(join("", id), token, 0, out)).is_empty());
+        assert!(step(|out| group.join(join("", id), token, at(0), out)).is_empty());
     }
-    let effects = step(|out| group.join(join("", "c"), 3, 1, out));
+    let effects = step(|out| group.join(join("", "c"), 3, at(1), out));
     assert_eq!(effects, [Effect::Joined(3, Err((Error::GroupFull, String::new())))]);
     assert_eq!(group.members.len(), 2);
 }

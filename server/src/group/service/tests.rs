@@ -1,5 +1,6 @@
 //! The shell on a store of its own: what is durable when it is answered, what a restart finds.
 
+mod limits;
 mod rewriting;
 
 use super::*;
@@ -29,6 +30,8 @@ impl Drop for Control {
 pub(super) const RETENTION: Retention =
     Retention { offsets_ms: 1000, check_interval_ms: 3_600_000, rewrite_records_min: 1 };
 
+pub(super) const GROUPS_MAX: usize = 10;
+
 impl Broker {
     pub(super) fn open(dir: &Path) -> Self {
         let store = Arc::new(Store::open(dir, StoreConfig::default()).unwrap());
@@ -44,7 +47,7 @@ impl Broker {
             session_max_ms: 100_000,
             initial_delay_ms: 0,
             members_max: 10,
-            groups_max: 10,
+            groups_max: GROUPS_MAX,
             memory_bytes_max: 1 << 20,
         };
         let groups = Groups::new(Arc::clone(&catalog), controller.clone(), offsets, limits, RETENTION, 2);
@@ -84,21 +87,8 @@ impl Broker {
 
     /// One member joins and is given its share.
     pub(super) fn join(&self, group: &str, instance_id: Option<&str>) -> Generation {
-        let member = Identity { member_id: String::new(), instance_id: instance_id.map(str::to_owned) };
-        let request = JoinRequest {
-            member: member.clone(),
-            new_member_id: format!("m-{}", uuid::Uuid::new_v4()),
-            id_required: false,
-            may_skip: true,
-            client_id: "client".into(),
-            client_host: "/127.0.0.1".into(),
-            session_timeout_ms: 50_000,
-            rebalance_timeout_ms: 50_000,
-            protocol_type: "consumer".into(),
-            protocols: vec![Protocol { name: "range".into(), metadata: subscription("t") }],
-            reason: "a test".into(),
-            held: None,
-        };
+        let request = newcomer(instance_id);
+        let member = request.member.clone();
         self.run(async {
             let joined = self.groups.join(group, request).await.unwrap();
             let member = Identity { member_id: joined.member_id.clone(), ..member };
@@ -114,6 +104,24 @@ impl Broker {
             assert_eq!(&self.groups.sync(group, sync).await.unwrap().assignment[..], b"share");
             generation
         })
+    }
+}
+
+/// Somebody new who asks to join.
+pub(super) fn newcomer(instance_id: Option<&str>) -> JoinRequest {
+    JoinRequest {
+        member: Identity { member_id: String::new(), instance_id: instance_id.map(str::to_owned) },
+        new_member_id: format!("m-{}", uuid::Uuid::new_v4()),
+        id_required: false,
+        may_skip: true,
+        client_id: "client".into(),
+        client_host: "/127.0.0.1".into(),
+        session_timeout_ms: 50_000,
+        rebalance_timeout_ms: 50_000,
+        protocol_type: "consumer".into(),
+        protocols: vec![Protocol { name: "range".into(), metadata: subscription("t") }],
+        reason: "a test".into(),
+        held: None,
     }
 }
 
@@ -259,18 +267,6 @@ fn offsets_lapse_and_groups_that_nobody_uses_are_forgotten() {
     let state = broker.state();
     drop(broker);
     assert_eq!(Broker::open(dir.path()).state(), state);
-}
-
-#[test]
-fn groups_that_nobody_uses_make_room_for_others() {
-    let dir = tempfile::tempdir().unwrap();
-    let broker = Broker::open(dir.path());
-    broker.create("t");
-    for n in 0..25 {
-        let generation = broker.join(&format!("g{n}"), None);
-        broker.run(broker.groups.leave(&format!("g{n}"), &[(generation.member, "done".into())]));
-    }
-    assert!(broker.groups.list().len() <= 10);
 }
 
 /// Two members of a group, of which the second takes over while a commit of the first is under way: the second

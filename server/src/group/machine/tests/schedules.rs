@@ -63,7 +63,7 @@ impl World {
         Self {
             seed,
             dice: Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15)),
-            group: Group::new(settings, 0),
+            group: Group::new(settings, 0, 0),
             now: 0,
             token: 0,
             ids: 0,
@@ -84,9 +84,9 @@ impl World {
         Identity { member_id, instance_id }
     }
 
-    fn act(&mut self, work: impl FnOnce(&mut Group, Millis, &mut Vec<Effect>)) {
+    fn act(&mut self, work: impl FnOnce(&mut Group, Now, &mut Vec<Effect>)) {
         let mut out = Vec::new();
-        work(&mut self.group, self.now, &mut out);
+        work(&mut self.group, at(self.now), &mut out);
         for effect in out {
             self.take(effect);
         }
@@ -124,7 +124,7 @@ impl World {
         let assignments: Vec<_> = client.to_assign.iter().map(share).collect();
         let request =
             SyncRequest { generation: own, protocol_type: None, protocol: None, assignments, held: None };
-        self.act(|group, now, out| group.sync(request, token, now, out));
+        self.act(|group, now, out| group.sync(request, token, now.ms, out));
     }
 
     fn commit(&mut self, n: usize) {
@@ -172,8 +172,8 @@ impl World {
         }
         let settings = self.group.settings;
         self.group = match self.durable.clone() {
-            Some(record) => Group::load(record, settings, self.now),
-            None => Group::new(settings, self.now),
+            Some(record) => Group::load(record, settings, u64::from(self.life) + 1, at(self.now)),
+            None => Group::new(settings, u64::from(self.life) + 1, DAY_MS),
         };
         self.life += 1;
         self.last_generation = self.group.generation;
@@ -280,7 +280,7 @@ impl World {
                 6..=10 => self.sync(n),
                 11..=12 => {
                     let own = Generation { id: self.clients[n].generation, member: self.identity(n) };
-                    self.act(|group, now, _| _ = group.heartbeat(&own, now));
+                    self.act(|group, now, _| _ = group.heartbeat(&own, now.ms));
                 }
                 13..=15 => self.commit(n),
                 16 => self.leave(n),
@@ -318,7 +318,7 @@ impl World {
                 }
                 let own = Generation { id: self.clients[n].generation, member: self.identity(n) };
                 let mut beat = Ok(());
-                self.act(|group, now, _| beat = group.heartbeat(&own, now));
+                self.act(|group, now, _| beat = group.heartbeat(&own, now.ms));
                 match beat {
                     Ok(()) if self.clients[n].share.is_some() => {}
                     Ok(()) => self.sync(n),

@@ -14,9 +14,9 @@ fn as_static(id: i32, member: &str, instance: &str) -> Generation {
 /// `a`, which leads, and `b` are static members `ia` and `ib`.
 fn pair() -> (Group, i32) {
     let mut group = group();
-    step(|out| group.join(fixed("", "a", "ia"), 1, 0, out));
-    step(|out| group.join(fixed("", "b", "ib"), 2, 0, out));
-    let effects = step(|out| group.join(fixed("a", "", "ia"), 3, 0, out));
+    step(|out| group.join(fixed("", "a", "ia"), 1, at(0), out));
+    step(|out| group.join(fixed("", "b", "ib"), 2, at(0), out));
+    let effects = step(|out| group.join(fixed("a", "", "ia"), 3, at(0), out));
     let id = joined(&effects, 3).generation;
     let told = &joined(&effects, 3).members;
     assert_eq!(told[1].instance_id.as_deref(), Some("ib"), "the leader learns who is static");
@@ -30,7 +30,7 @@ fn pair() -> (Group, i32) {
 #[test]
 fn a_restart_changes_nothing_for_the_others_and_fences_the_one_before() {
     let (mut group, id) = pair();
-    let effects = step(|out| group.join(fixed("", "b2", "ib"), 6, 10, out));
+    let effects = step(|out| group.join(fixed("", "b2", "ib"), 6, at(10), out));
     let [Effect::Store(_, record)] = &effects[..] else { panic!("{effects:?}") };
     assert_eq!(record.members[1].member_id, "b2");
     assert_eq!(record.members[1].assignment, Bytes::from_static(b"1"));
@@ -47,7 +47,7 @@ fn a_restart_changes_nothing_for_the_others_and_fences_the_one_before() {
     assert_eq!(group.heartbeat(&old, 13), Err(Error::FencedInstance));
     assert_eq!(group.may_commit(&old, 13), Err(Error::FencedInstance));
     assert_eq!(group.may_commit(&generation(id, "b"), 13), Err(Error::UnknownMember));
-    let effects = step(|out| group.join(fixed("b", "", "ib"), 8, 13, out));
+    let effects = step(|out| group.join(fixed("b", "", "ib"), 8, at(13), out));
     assert_eq!(effects, [Effect::Joined(8, Err((Error::FencedInstance, "b".into())))]);
     let fenced = SyncRequest { generation: old, ..sync(id, "", &[]) };
     let effects = step(|out| group.sync(fenced, 9, 13, out));
@@ -59,14 +59,14 @@ fn a_restart_changes_nothing_for_the_others_and_fences_the_one_before() {
 #[test]
 fn a_leader_that_restarts_leads_without_assigning_anew() {
     let (mut group, id) = pair();
-    let effects = step(|out| group.join(fixed("", "a2", "ia"), 6, 10, out));
+    let effects = step(|out| group.join(fixed("", "a2", "ia"), 6, at(10), out));
     let effects = store(&mut group, &effects, true, 10);
     let again = joined(&effects, 6);
     assert_eq!((again.generation, again.leader.as_str()), (id, "a2"));
     assert_eq!((again.skip_assignment, again.members.len()), (true, 2));
     // An older client is not told that it leads, or it would assign.
     let older = JoinRequest { may_skip: false, ..fixed("", "a3", "ia") };
-    let effects = step(|out| group.join(older, 7, 10, out));
+    let effects = step(|out| group.join(older, 7, at(10), out));
     let effects = store(&mut group, &effects, true, 10);
     let again = joined(&effects, 7);
     assert_eq!((again.leader.as_str(), again.members.len(), again.skip_assignment), ("a2", 0, false));
@@ -76,21 +76,21 @@ fn a_leader_that_restarts_leads_without_assigning_anew() {
 #[test]
 fn one_whose_new_id_cannot_be_stored_comes_again() {
     let (mut group, _) = pair();
-    let effects = step(|out| group.join(fixed("", "b2", "ib"), 6, 10, out));
+    let effects = step(|out| group.join(fixed("", "b2", "ib"), 6, at(10), out));
     let effects = store(&mut group, &effects, false, 10);
     assert_eq!(effects, [Effect::Joined(6, Err((Error::NotStored, String::new())))]);
-    let effects = step(|out| group.join(fixed("", "b3", "ib"), 7, 10, out));
+    let effects = step(|out| group.join(fixed("", "b3", "ib"), 7, at(10), out));
     assert_eq!(joined(&store(&mut group, &effects, true, 10), 7).member_id, "b3");
 }
 
 #[test]
 fn a_restart_during_a_rebalance_fences_who_waits() {
     let (mut group, id) = pair();
-    step(|out| group.join(join("", "c"), 6, 10, out));
-    assert!(step(|out| group.join(fixed("b", "", "ib"), 7, 10, out)).is_empty());
-    let effects = step(|out| group.join(fixed("", "b2", "ib"), 8, 11, out));
+    step(|out| group.join(join("", "c"), 6, at(10), out));
+    assert!(step(|out| group.join(fixed("b", "", "ib"), 7, at(10), out)).is_empty());
+    let effects = step(|out| group.join(fixed("", "b2", "ib"), 8, at(11), out));
     assert_eq!(effects, [Effect::Joined(7, Err((Error::FencedInstance, "b".into())))]);
-    let effects = step(|out| group.join(fixed("a", "", "ia"), 9, 12, out));
+    let effects = step(|out| group.join(fixed("a", "", "ia"), 9, at(12), out));
     assert_eq!(joined(&effects, 8).generation, id + 1);
     assert_eq!(joined(&effects, 9).members.len(), 3);
 }
@@ -99,35 +99,35 @@ fn a_restart_during_a_rebalance_fences_who_waits() {
 fn one_that_comes_back_with_another_choice_has_the_group_rebalance() {
     let (mut group, id) = pair();
     leave(&mut group, "a", 5).unwrap();
-    let effects = step(|out| group.join(fixed("b", "", "ib"), 6, 5, out));
+    let effects = step(|out| group.join(fixed("b", "", "ib"), 6, at(5), out));
     assert_eq!(joined(&effects, 6).generation, id + 1);
     let effects = step(|out| group.sync(sync(id + 1, "b", &[("b", "all")]), 7, 5, out));
     store(&mut group, &effects, true, 5);
     let mut other = fixed("", "b2", "ib");
     other.protocols[0].name = "sticky".into();
-    let effects = step(|out| group.join(other, 8, 6, out));
+    let effects = step(|out| group.join(other, 8, at(6), out));
     assert_eq!((joined(&effects, 8).generation, joined(&effects, 8).protocol.as_str()), (id + 2, "sticky"));
 }
 
 #[test]
 fn one_that_is_away_keeps_its_place_through_a_rebalance_until_its_session_ends() {
     let (mut group, id) = pair();
-    step(|out| group.join(join("", "c"), 6, 10, out));
-    step(|out| group.join(fixed("a", "", "ia"), 7, 10, out));
+    step(|out| group.join(join("", "c"), 6, at(10), out));
+    step(|out| group.join(fixed("a", "", "ia"), 7, at(10), out));
     // b is heard of, and does not join.
     let mut now = 10;
     while now < 10 + REBALANCE_MS {
         let _ = group.heartbeat(&generation(id, "b"), now);
-        step(|out| group.tick(now, out));
+        step(|out| group.tick(at(now), out));
         now += SESSION_MS / 2;
     }
-    let effects = step(|out| group.tick(10 + REBALANCE_MS, out));
+    let effects = step(|out| group.tick(at(10 + REBALANCE_MS), out));
     assert_eq!(joined(&effects, 7).members.len(), 3, "b is assigned to as well");
     step(|out| group.sync(sync(id + 1, "c", &[]), 8, now, out));
     let shares = [("a", "0"), ("b", "1"), ("c", "2")];
     let effects = step(|out| group.sync(sync(id + 1, "a", &shares), 9, now, out));
     store(&mut group, &effects, true, now);
-    let effects = step(|out| group.join(fixed("", "b2", "ib"), 10, now + 1, out));
+    let effects = step(|out| group.join(fixed("", "b2", "ib"), 10, at(now + 1), out));
     assert_eq!(joined(&store(&mut group, &effects, true, now + 1), 10).generation, id + 1);
     assert_eq!(step(|out| group.sync(sync(id + 1, "b2", &[]), 11, now + 1, out)), [synced(11, "1")]);
     let mut beat = now + 1;
@@ -136,26 +136,26 @@ fn one_that_is_away_keeps_its_place_through_a_rebalance_until_its_session_ends()
         group.heartbeat(&generation(id + 1, "c"), beat).unwrap();
         beat += SESSION_MS / 2;
     }
-    step(|out| group.tick(now + 1 + SESSION_MS, out));
+    step(|out| group.tick(at(now + 1 + SESSION_MS), out));
     assert_eq!(group.members.keys().collect::<Vec<_>>(), ["a", "c"]);
 }
 
 #[test]
 fn when_all_are_away_nobody_is_made_the_leader() {
     let (mut group, id) = pair();
-    step(|out| group.join(join("", "c"), 6, 10, out));
+    step(|out| group.join(join("", "c"), 6, at(10), out));
     leave(&mut group, "c", 11).unwrap();
     let mut now = 11;
     while now < 10 + REBALANCE_MS {
         let _ = group.heartbeat(&generation(id, "a"), now);
         let _ = group.heartbeat(&generation(id, "b"), now);
-        step(|out| group.tick(now, out));
+        step(|out| group.tick(at(now), out));
         now += SESSION_MS / 2;
     }
-    assert!(step(|out| group.tick(10 + REBALANCE_MS, out)).is_empty());
+    assert!(step(|out| group.tick(at(10 + REBALANCE_MS), out)).is_empty());
     assert_eq!((group.state, group.generation), (GroupState::PreparingRebalance, id));
-    step(|out| group.join(fixed("b", "", "ib"), 7, now, out));
-    let effects = step(|out| group.join(fixed("a", "", "ia"), 8, now, out));
+    step(|out| group.join(fixed("b", "", "ib"), 7, at(now), out));
+    let effects = step(|out| group.join(fixed("a", "", "ia"), 8, at(now), out));
     assert_eq!(joined(&effects, 8).generation, id + 1);
 }
 
@@ -167,7 +167,7 @@ fn it_is_removed_by_its_instance_id() {
         (Identity { member_id: member.into(), instance_id }, "an operator".to_owned())
     };
     let mut left = Vec::new();
-    step(|out| left = group.leave(&[who("", "ib"), who("", "ix"), who("b", "ia")], 10, out));
+    step(|out| left = group.leave(&[who("", "ib"), who("", "ix"), who("b", "ia")], at(10), out));
     assert_eq!(left, [Ok(()), Err(Error::UnknownMember), Err(Error::FencedInstance)]);
     assert_eq!(group.members.keys().collect::<Vec<_>>(), ["a"]);
     assert_eq!(group.state, GroupState::PreparingRebalance);
@@ -177,7 +177,7 @@ fn it_is_removed_by_its_instance_id() {
 fn instance_ids_are_bounded() {
     let mut group = group();
     for wrong in [String::new(), "i".repeat(250)] {
-        let effects = step(|out| group.join(fixed("", "a", &wrong), 1, 0, out));
+        let effects = step(|out| group.join(fixed("", "a", &wrong), 1, at(0), out));
         assert_eq!(effects, [Effect::Joined(1, Err((Error::InvalidInstance, String::new())))]);
     }
 }
