@@ -8,6 +8,9 @@ use bytes::Bytes;
 use proto_kafka::messages::create_topics_request::CreatableTopic;
 use proto_kafka::messages::join_group_request::JoinGroupRequestProtocol;
 use proto_kafka::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
+use proto_kafka::messages::offset_fetch_request::{
+    OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
+};
 use proto_kafka::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use proto_kafka::messages::*;
 use ringmain_engine::BatchBuilder;
@@ -18,6 +21,8 @@ const MIB: u64 = 1 << 20;
 const COORDINATOR_NOT_AVAILABLE: i16 = 15;
 const INVALID_TOPIC: i16 = 17;
 const INVALID_PARTITIONS: i16 = 37;
+const POLICY_VIOLATION: i16 = 44;
+const INCONSISTENT_GROUP_PROTOCOL: i16 = 23;
 const GROUP_MAX_SIZE_REACHED: i16 = 81;
 
 fn start(dir: &std::path::Path, settings: &[&str]) -> Process {
@@ -70,7 +75,13 @@ fn join(client: &mut Client, group: &str, metadata: usize) -> (i16, String) {
 }
 
 fn commit(client: &mut Client, group: &str) -> i16 {
-    let partition = OffsetCommitRequestPartition::default().with_committed_offset(1);
+    commit_saying(client, group, "")
+}
+
+fn commit_saying(client: &mut Client, group: &str, metadata: &str) -> i16 {
+    let partition = OffsetCommitRequestPartition::default()
+        .with_committed_offset(1)
+        .with_committed_metadata(Some(text(metadata)));
     let topic = OffsetCommitRequestTopic::default().with_name(named("kept")).with_partitions(vec![partition]);
     let asked = OffsetCommitRequest::default()
         .with_group_id(GroupId(text(group)))
@@ -123,6 +134,75 @@ fn a_flood_of_groups_ends_at_its_limit() {
     assert!(listed <= 21, "{listed} groups");
     assert!(broker.resident_bytes() < before + 20 * MIB);
     assert_eq!((produce(&mut other, "kept", batch(None)), commit(&mut other, "own")), ((0, 1), 0));
+}
+
+#[test]
+fn a_flood_of_groups_that_only_commit_ends_at_the_same_limit() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path(), &["max.groups=20"]);
+    let mut client = Client::new(&broker);
+    assert_eq!(create(&mut client, "kept", 1), 0);
+    assert_eq!(join(&mut client, "own", 10).0, 0);
+    let codes: Vec<i16> = (0..200).map(|n| commit(&mut client, &format!("group-{n}"))).collect();
+    assert!(codes[..19].iter().all(|code| *code == 0), "{codes:?}");
+    assert!(codes[19..].iter().all(|code| *code == COORDINATOR_NOT_AVAILABLE), "{codes:?}");
+    assert_eq!(client.ask(4, &ListGroupsRequest::default()).groups.len(), 20);
+    assert_eq!(commit(&mut client, "group-7"), 0, "it goes on");
+}
+
+#[test]
+fn a_flood_of_protocols_is_refused_and_holds_up_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path(), &[]);
+    let (mut client, mut other) = (Client::new(&broker), Client::new(&broker));
+    let named = |n: i32| JoinGroupRequestProtocol::default().with_name(text(&format!("p{n}")));
+    let asked = |protocols| {
+        JoinGroupRequest::default()
+            .with_group_id(GroupId(text("g")))
+            .with_session_timeout_ms(30_000)
+            .with_rebalance_timeout_ms(30_000)
+            .with_protocol_type(text("consumer"))
+            .with_protocols(protocols)
+    };
+    for count in [101, 20_000] {
+        let refused = client.ask(3, &asked((0..count).map(named).collect()));
+        assert_eq!(refused.error_code, INCONSISTENT_GROUP_PROTOCOL, "{count}");
+    }
+    assert_eq!(client.ask(3, &asked((0..100).map(named).collect())).error_code, 0);
+    assert_eq!(join(&mut other, "another", 10).0, 0);
+}
+
+/// What is told of a partition is much longer than its number.
+#[test]
+fn a_partition_that_is_asked_for_again_and_again_is_told_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path(), &[]);
+    let mut client = Client::new(&broker);
+    assert_eq!(create(&mut client, "kept", 1), 0);
+    assert_eq!(commit_saying(&mut client, "g", &"m".repeat(4096)), 0);
+    let before = broker.resident_max_bytes();
+    for version in [1, 2, 5, 7] {
+        let topic = OffsetFetchRequestTopic::default().with_name(named("kept"));
+        let often = topic.clone().with_partition_indexes(vec![0; 50_000]);
+        let topics = vec![often.clone(), topic.with_partition_indexes(vec![1, 0, 1]), often];
+        let asked = OffsetFetchRequest::default().with_group_id(GroupId(text("g"))).with_topics(Some(topics));
+        let told = client.ask(version, &asked).topics;
+        let partitions: Vec<_> = told.iter().flat_map(|topic| &topic.partitions).collect();
+        assert_eq!(partitions.len(), 2, "version {version}");
+        let told: Vec<_> = partitions.iter().map(|one| (one.partition_index, one.committed_offset)).collect();
+        assert_eq!(told, [(0, 1), (1, -1)], "version {version}");
+        assert_eq!(partitions[0].metadata.as_ref().unwrap().len(), 4096);
+    }
+    for version in [8, 9] {
+        let topic = OffsetFetchRequestTopics::default().with_name(named("kept"));
+        let topic = topic.with_partition_indexes(vec![0; 50_000]);
+        let group = OffsetFetchRequestGroup::default().with_group_id(GroupId(text("g")));
+        let group = group.with_topics(Some(vec![topic.clone(), topic]));
+        let told = client.ask(version, &OffsetFetchRequest::default().with_groups(vec![group])).groups;
+        let partitions: Vec<_> = told[0].topics.iter().flat_map(|topic| &topic.partitions).collect();
+        assert_eq!((partitions.len(), partitions[0].committed_offset), (1, 1), "version {version}");
+    }
+    assert!(broker.resident_max_bytes() < before + 60 * MIB);
 }
 
 #[test]
@@ -193,8 +273,10 @@ fn a_flood_of_topics_ends_at_the_number_of_partitions() {
     assert_eq!(create(&mut client, "kept", 1), 0);
     assert_eq!(produce(&mut other, "kept", batch(None)), (0, 0));
     let before = broker.resident_bytes();
-    for partitions in [i32::MAX, 21, 20] {
-        assert_eq!(create(&mut client, "large", partitions), INVALID_PARTITIONS, "{partitions}");
+    for (partitions, code) in
+        [(i32::MAX, POLICY_VIOLATION), (21, INVALID_PARTITIONS), (20, INVALID_PARTITIONS)]
+    {
+        assert_eq!(create(&mut client, "large", partitions), code, "{partitions}");
     }
     let codes: Vec<i16> = (0..300).map(|number| create(&mut client, &format!("t{number}"), 1)).collect();
     assert!(

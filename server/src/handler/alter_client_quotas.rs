@@ -22,8 +22,11 @@ pub(crate) async fn handle(context: Context, request: AlterClientQuotasRequest) 
                 .with_entity_name(one.entity_name.clone())
         };
         let entry = EntryData::default().with_entity(asked.entity.iter().map(entity).collect());
-        let name = asked.entity.first().and_then(|one| one.entity_name.clone());
-        let altered = match seen.insert(name) {
+        // In whatever order its components are named.
+        let mut whole: Vec<_> =
+            asked.entity.iter().map(|one| (one.entity_type.clone(), one.entity_name.clone())).collect();
+        whole.sort_unstable();
+        let altered = match seen.insert(whole) {
             true => alter(&context, &asked, request.validate_only).await,
             false => Err((ErrorCode::InvalidRequest, "the entity is named twice".into())),
         };

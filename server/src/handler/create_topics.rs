@@ -1,13 +1,14 @@
 //! CreateTopics (19), versions 2 to 7.
 //!
 //! Topics with a number of partitions, or with replicas assigned partition by partition, and with
-//! configuration, which from 5 on is in the answer; or only says whether they could be created. Omitted: more
-//! than one replica, since there is one broker.
+//! configuration, which from 5 on is in the answer; or only says whether they could be created. What does not do is told
+//! in Kafka's order: the name, that the topic exists, then the rest. Omitted: more than one replica, since there is one
+//! broker.
 
 use super::config_entries::{Entry, Layers, of_topic};
 use super::errors;
 use crate::api::Context;
-use crate::metadata::{ChangeError, NewTopic, OFFSETS_TOPIC};
+use crate::metadata::{ChangeError, NewTopic, OFFSETS_TOPIC, check_new_name};
 use crate::wire::messages::create_topics_request::CreatableTopic;
 use crate::wire::messages::create_topics_response::{CreatableTopicConfigs, CreatableTopicResult};
 use crate::wire::messages::{CreateTopicsRequest, CreateTopicsResponse};
@@ -15,7 +16,15 @@ use crate::wire::{ErrorCode, NONE, StrBytes, text};
 use std::collections::{BTreeMap, HashMap};
 use uuid::Uuid;
 
+/// Partitions that one request may ask for in all; Kafka's limit. Each topic counts, since its answer has all of its
+/// configuration: about 2 KB.
+const PARTITIONS_PER_REQUEST_MAX: usize = 10_000;
+
 pub(crate) async fn handle(context: Context, request: CreateTopicsRequest) -> CreateTopicsResponse {
+    let asked = partitions_asked(&request.topics, context.broker.catalog.config().num_partitions);
+    let too_many = (asked > PARTITIONS_PER_REQUEST_MAX).then(|| {
+        format!("a request creates at most {PARTITIONS_PER_REQUEST_MAX} partitions, {asked} were asked for")
+    });
     let mut named: HashMap<_, usize> = HashMap::new();
     for topic in &request.topics {
         *named.entry(topic.name.clone()).or_default() += 1;
@@ -25,8 +34,9 @@ pub(crate) async fn handle(context: Context, request: CreateTopicsRequest) -> Cr
         let name = topic.name.clone();
         // A topic that is named twice is answered once, as in Kafka.
         let Some(times) = named.remove(&name) else { continue };
-        let created = match times {
-            1 => create(&context, topic, request.validate_only).await,
+        let created = match (&too_many, times) {
+            (Some(reason), _) => Err((ErrorCode::PolicyViolation, reason.clone())),
+            (None, 1) => create(&context, topic, request.validate_only).await,
             _ => Err((ErrorCode::InvalidRequest, "the topic is named twice".into())),
         };
         let result = CreatableTopicResult::default().with_name(name).with_replication_factor(1);
@@ -47,6 +57,16 @@ pub(crate) async fn handle(context: Context, request: CreateTopicsRequest) -> Cr
     CreateTopicsResponse::default().with_topics(results)
 }
 
+/// Partitions that are asked for in all; no topic counts as none.
+fn partitions_asked(topics: &[CreatableTopic], default: i32) -> usize {
+    let of_topic = |topic: &CreatableTopic| match (topic.num_partitions, topic.assignments.len()) {
+        (-1, 0) => usize::try_from(default).unwrap_or(0),
+        (count, 0) => usize::try_from(count).unwrap_or(0),
+        (_, assigned) => assigned,
+    };
+    topics.iter().map(|topic| of_topic(topic).max(1)).fold(0, usize::saturating_add)
+}
+
 /// What became of a topic that was asked for.
 struct Created {
     id: Uuid,
@@ -59,6 +79,8 @@ async fn create(
     topic: CreatableTopic,
     validate_only: bool,
 ) -> Result<Created, (ErrorCode, String)> {
+    let refused = |err: &ChangeError| (errors::change(err), err.to_string());
+    check_name(context, &topic.name).await.map_err(|err| refused(&err))?;
     let node = context.broker.config.node_id;
     if !matches!(topic.replication_factor, -1 | 1) {
         let reason = format!(
@@ -84,8 +106,7 @@ async fn create(
         _ => return Err((ErrorCode::InvalidRequest, "partitions are counted or assigned, not both".into())),
     };
     if topic.name.as_str() == OFFSETS_TOPIC {
-        let internal = ChangeError::Internal(OFFSETS_TOPIC.into());
-        return Err((errors::change(&internal), internal.to_string()));
+        return Err(refused(&ChangeError::Internal(OFFSETS_TOPIC.into())));
     }
     let mut config = BTreeMap::new();
     for one in &topic.configs {
@@ -98,7 +119,23 @@ async fn create(
     let new = NewTopic { name: topic.name.to_string(), partitions, config, validate_only };
     match context.broker.controller.create(new).await {
         Ok(topic) => Ok(Created { id: topic.map_or(Uuid::nil(), |topic| topic.id), partitions, configs }),
-        Err(err) => Err((errors::change(&err), err.to_string())),
+        Err(err) => Err(refused(&err)),
+    }
+}
+
+/// Whether a topic can be asked for by this name.
+async fn check_name(context: &Context, name: &str) -> Result<(), ChangeError> {
+    match check_new_name(&context.broker.catalog, name) {
+        // It may not be durable yet. The controller makes one change at a time, and knows.
+        Err(ChangeError::Exists(name)) => {
+            let asked = NewTopic { name, partitions: 1, config: BTreeMap::new(), validate_only: true };
+            match context.broker.controller.create(asked).await {
+                Err(err @ (ChangeError::Exists(_) | ChangeError::Stopping)) => Err(err),
+                // It could not be created, or is deleted meanwhile.
+                _ => Ok(()),
+            }
+        }
+        checked => checked,
     }
 }
 

@@ -49,7 +49,8 @@ pub(super) fn change(err: &ChangeError) -> ErrorCode {
         ChangeError::Quota(_) => ErrorCode::InvalidRequest,
         ChangeError::NotMore { .. } => ErrorCode::InvalidPartitions,
         ChangeError::Partitions { .. } => ErrorCode::InvalidPartitions,
-        ChangeError::Catalog(_) | ChangeError::Forget(_) => ErrorCode::KafkaStorageError,
+        // A client tries again, and with it the broker.
+        ChangeError::Catalog(_) | ChangeError::Deleting { .. } => ErrorCode::KafkaStorageError,
         ChangeError::Stopping => ErrorCode::NotController,
     }
 }

@@ -1,7 +1,7 @@
 //! The metadata at work: its log, its state, and for each topic the logs of its partitions.
 
 use super::image::ApplyError;
-use super::{Command, Image, METADATA_LOG, TopicConfig, TopicImage, broker_config, log_name};
+use super::{Command, Image, METADATA_LOG, OFFSETS_TOPIC, TopicConfig, TopicImage, broker_config, log_name};
 use crate::config::Config;
 use crate::quotas::Quotas;
 use crate::replay::{ReplayError, replay};
@@ -129,9 +129,17 @@ impl Catalog {
             self.record(&Command::LeaderEpochsRaised { to: floor })?;
         }
         for topic in self.with_image(|image| image.topics.clone()).into_values() {
-            // One topic that cannot be opened takes no other with it.
-            if let Err(err) = self.open_topic(&topic) {
-                tracing::error!(topic = topic.name, "the topic cannot be opened and is not served: {err}");
+            match self.open_topic(&topic) {
+                Ok(_) => {}
+                // Groups would be told that they have committed nothing, and begin anew.
+                Err(err) if topic.name == OFFSETS_TOPIC => return Err(err),
+                // Another one that cannot be opened takes none with it.
+                Err(err) => {
+                    tracing::error!(
+                        topic = topic.name,
+                        "the topic cannot be opened and is not served: {err}"
+                    );
+                }
             }
         }
         self.remove_half_added();
@@ -159,9 +167,14 @@ impl Catalog {
         }
     }
 
-    fn owns(&self, log: &Arc<Log>) -> bool {
-        let topic = log.name().rsplit_once('-').and_then(|(topic, _)| self.topic(topic));
-        topic.is_some_and(|topic| topic.partitions.iter().any(|partition| Arc::ptr_eq(&partition.log, log)))
+    /// Whether a topic has this log, though it could not be opened or is about to be removed.
+    fn owns(&self, log: &Log) -> bool {
+        let Some((name, index)) = log.name().rsplit_once('-') else { return false };
+        let Ok(index) = index.parse::<usize>() else { return false };
+        let has = |topic: &TopicImage| {
+            topic.name == name && log.id() == LogId(*topic.id.as_bytes()) && index < topic.leader_epochs.len()
+        };
+        self.with_image(|image| image.topics.get(name).is_some_and(has) || image.deleting.values().any(has))
     }
 
     fn topics(&self) -> RwLockReadGuard<'_, Topics> {
@@ -178,11 +191,6 @@ impl Catalog {
         self.topics().by_id.get(&id).cloned()
     }
 
-    /// Any topic that `wanted` accepts.
-    pub(crate) fn find_topic(&self, wanted: impl Fn(&Topic) -> bool) -> Option<Arc<Topic>> {
-        self.topics().by_name.values().find(|topic| wanted(topic)).cloned()
-    }
-
     /// All topics, by name.
     pub(crate) fn all_topics(&self) -> Vec<Arc<Topic>> {
         let mut topics: Vec<_> = self.topics().by_name.values().cloned().collect();
@@ -190,9 +198,9 @@ impl Catalog {
         topics
     }
 
-    /// Partitions of all topics together.
+    /// Partitions of all topics together, also of those that could not be opened.
     pub(crate) fn partition_count(&self) -> usize {
-        self.topics().by_name.values().map(|topic| topic.partitions.len()).sum()
+        self.with_image(|image| image.topics.values().map(|topic| topic.leader_epochs.len()).sum())
     }
 
     /// The client quotas in force.
@@ -240,7 +248,7 @@ impl Catalog {
         }
         // One that fails keeps no other from its change.
         let topics: Vec<_> = self.with_image(|image| image.topics.values().cloned().collect());
-        topics.iter().map(|topic| self.open_topic(topic).map(|_| ())).fold(Ok(()), Result::and)
+        topics.iter().map(|topic| self.open_again(topic)).fold(Ok(()), Result::and)
     }
 
     pub(crate) fn with_image<T>(&self, look: impl FnOnce(&Image) -> T) -> T {
@@ -289,7 +297,10 @@ impl Catalog {
         if opened.is_err() {
             // The client is told that it failed, so it must not be there later.
             self.record(&Command::TopicDeleted { id })?;
-            self.purge(id)?;
+            // What is left now is tried again before the next change, as of any deletion.
+            if let Err(err) = self.remove_logs(id).and_then(|()| self.record_purged(id)) {
+                tracing::warn!(topic = name, "it was not created, and something of it is left: {err}");
+            }
         }
         opened
     }
@@ -315,7 +326,7 @@ impl Catalog {
         let topic = Arc::new(Topic {
             name: image.name.clone(),
             id: image.id,
-            internal: image.name == super::OFFSETS_TOPIC,
+            internal: image.name == OFFSETS_TOPIC,
             config,
             partitions,
             traffic,
@@ -355,36 +366,54 @@ impl Catalog {
 
     fn reopen(&self, id: Uuid) -> Result<(), CatalogError> {
         let image = self.with_image(|image| image.topics.values().find(|topic| topic.id == id).cloned());
-        image.map_or(Ok(()), |image| self.open_topic(&image).map(|_| ()))
+        image.map_or(Ok(()), |image| self.open_again(&image))
     }
 
-    /// Deletes a topic for clients, durably; its logs and what was committed for it are still there until
-    /// [`Catalog::purge`].
-    pub(crate) fn delete(&self, topic: &Topic) -> Result<(), CatalogError> {
-        self.record(&Command::TopicDeleted { id: topic.id })?;
-        {
-            let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
-            topics.by_name.remove(&topic.name);
-            topics.by_id.remove(&topic.id);
+    /// Opens a topic that has changed. If it was not open before, the change is not what is in the way: that is logged.
+    fn open_again(&self, topic: &TopicImage) -> Result<(), CatalogError> {
+        let was_open = self.topic_by_id(topic.id).is_some();
+        match self.open_topic(topic) {
+            Err(err) if !was_open => {
+                tracing::warn!(
+                    topic = topic.name,
+                    "the topic still cannot be opened and is not served: {err}"
+                );
+                Ok(())
+            }
+            opened => opened.map(|_| ()),
         }
+    }
+
+    /// Deletes a topic for clients, durably; its logs and what was committed for it are still there, and it is known,
+    /// until [`Catalog::record_purged`].
+    pub(crate) fn delete(&self, id: Uuid, name: &str) -> Result<(), CatalogError> {
+        self.record(&Command::TopicDeleted { id })?;
+        let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
+        topics.by_name.remove(name);
+        topics.by_id.remove(&id);
         Ok(())
     }
 
-    /// Topics that were deleted and not purged: a crash came between.
+    /// Topics that were deleted and of which something is left: a crash came between, or an error.
     pub(crate) fn half_deleted(&self) -> Vec<(Uuid, String)> {
         self.with_image(|image| image.deleting.iter().map(|(id, topic)| (*id, topic.name.clone())).collect())
     }
 
-    /// Removes the logs of a deleted topic, then the last trace of it.
-    pub(crate) fn purge(&self, id: Uuid) -> Result<(), CatalogError> {
+    /// Removes the logs of a deleted topic that are still there. One that fails keeps no other from being removed.
+    pub(crate) fn remove_logs(&self, id: Uuid) -> Result<(), CatalogError> {
         let Some(topic) = self.with_image(|image| image.deleting.get(&id).cloned()) else { return Ok(()) };
-        for index in 0..topic.leader_epochs.len() as i32 {
-            let name = log_name(&topic.name, index);
+        let mut removed = Ok(());
+        for name in (0..).map(|index| log_name(&topic.name, index)).take(topic.leader_epochs.len()) {
             // A topic created again under the name has another id, and its log stays.
             if self.store.log(&name).is_some_and(|log| log.id() == LogId(*id.as_bytes())) {
-                self.store.delete_log(&name)?;
+                removed = removed.and(self.store.delete_log(&name).map_err(CatalogError::from));
             }
         }
+        removed
+    }
+
+    /// Removes the last trace of a deleted topic of which nothing else is left.
+    pub(crate) fn record_purged(&self, id: Uuid) -> Result<(), CatalogError> {
         self.record(&Command::TopicPurged { id })
     }
 }

@@ -1,7 +1,8 @@
 //! The thread that changes metadata. Making and removing logs blocks, so no shard does it.
 
+use super::deletion::Deletions;
 use super::{
-    Catalog, CatalogError, Command, ConfigChange, Configurable, OFFSETS_TOPIC, Topic, TopicConfig,
+    Catalog, CatalogError, Command, ConfigChange, Configurable, Topic, TopicConfig, WhichTopic,
     broker_config, names_collide, topic_config, topic_name_error,
 };
 use crate::quotas::quota_error;
@@ -49,8 +50,10 @@ pub(crate) enum ChangeError {
     Internal(String),
     #[error(transparent)]
     Catalog(#[from] CatalogError),
-    #[error("what was committed for the deleted topic cannot be forgotten: {0}")]
-    Forget(String),
+    #[error(
+        "topic {name} is deleted, but something of it is left: {reason}; that is tried again before topics are created or deleted"
+    )]
+    Deleting { name: String, reason: String },
     #[error("the broker is stopping")]
     Stopping,
 }
@@ -62,12 +65,11 @@ impl From<String> for ChangeError {
     }
 }
 
-type Forget = dyn Fn(&str) -> Result<(), String>;
 type Reply<T> = oneshot::Sender<Result<T, ChangeError>>;
 
 enum Change {
     Create(NewTopic, Reply<Option<Arc<Topic>>>),
-    Delete(Uuid, Reply<()>),
+    Delete(WhichTopic, Reply<(Uuid, String)>),
     Configure {
         what: Configurable,
         change: ConfigChange,
@@ -99,7 +101,7 @@ impl Controller {
     /// Starts the thread. It ends when the last clone is dropped.
     ///
     /// `forget` is called for each topic that was deleted, after it is gone for clients and before its
-    /// name can be used again; it is called again after a crash.
+    /// name can be used again; it is called again after a crash or an error.
     pub(crate) fn start(
         catalog: Arc<Catalog>,
         forget: impl Fn(&str) -> Result<(), String> + Send + 'static,
@@ -108,16 +110,10 @@ impl Controller {
     ) -> std::io::Result<(Self, JoinHandle<()>)> {
         let (queue, mut changes) = mpsc::channel(queue_max);
         let thread = Builder::new().name("ringmain-control".into()).spawn(move || {
-            for (id, name) in catalog.half_deleted() {
-                if let Err(err) = finish_deletion(&catalog, &forget, id, &name) {
-                    tracing::error!(
-                        topic = name,
-                        "a deletion that a crash interrupted was not finished: {err}"
-                    );
-                }
-            }
+            let deletions = Deletions::new(Arc::clone(&catalog), Box::new(forget));
+            deletions.resume();
             while let Some(change) = changes.blocking_recv() {
-                perform(&catalog, &forget, partitions_max, change);
+                perform(&catalog, &deletions, partitions_max, change);
             }
         })?;
         Ok((Self { queue }, thread))
@@ -134,9 +130,9 @@ impl Controller {
         self.ask(|reply| Change::Create(topic, reply)).await
     }
 
-    /// Deletes the topic of this id with its logs and with what was committed for it.
-    pub(crate) async fn delete(&self, id: Uuid) -> Result<(), ChangeError> {
-        self.ask(|reply| Change::Delete(id, reply)).await
+    /// Deletes a topic with its logs and with what was committed for it, or finishes that; its id and name.
+    pub(crate) async fn delete(&self, which: impl Into<WhichTopic>) -> Result<(Uuid, String), ChangeError> {
+        self.ask(|reply| Change::Delete(which.into(), reply)).await
     }
 
     /// Changes a configuration, or only says whether that could be.
@@ -176,13 +172,13 @@ impl Controller {
 }
 
 /// Whoever asked may be gone; the change was made all the same.
-fn perform(catalog: &Catalog, forget: &Forget, partitions_max: usize, change: Change) {
+fn perform(catalog: &Catalog, deletions: &Deletions, partitions_max: usize, change: Change) {
     match change {
         Change::Create(topic, reply) => {
-            let _ = reply.send(create(catalog, partitions_max, topic));
+            let _ = reply.send(create(catalog, deletions, partitions_max, topic));
         }
-        Change::Delete(id, reply) => {
-            let _ = reply.send(delete(catalog, forget, id));
+        Change::Delete(which, reply) => {
+            let _ = reply.send(deletions.delete(&which));
         }
         Change::Configure { what, change, validate_only, reply } => {
             let _ = reply.send(match what {
@@ -204,21 +200,31 @@ fn perform(catalog: &Catalog, forget: &Forget, partitions_max: usize, change: Ch
     }
 }
 
+/// Whether a topic can be asked for by this name: it is legal, and no topic has it, not even one that could not be opened.
+pub(crate) fn check_new_name(catalog: &Catalog, name: &str) -> Result<(), ChangeError> {
+    if let Some(reason) = topic_name_error(name) {
+        return Err(ChangeError::Name(reason));
+    }
+    match catalog.with_image(|image| image.topics.contains_key(name)) {
+        true => Err(ChangeError::Exists(name.to_owned())),
+        false => Ok(()),
+    }
+}
+
 fn create(
     catalog: &Catalog,
+    deletions: &Deletions,
     partitions_max: usize,
     topic: NewTopic,
 ) -> Result<Option<Arc<Topic>>, ChangeError> {
-    if let Some(reason) = topic_name_error(&topic.name) {
-        return Err(ChangeError::Name(reason));
-    }
-    if catalog.topic(&topic.name).is_some() {
-        return Err(ChangeError::Exists(topic.name));
-    }
-    let may_collide = topic.name.contains(['.', '_']);
-    let collides = |other: &Topic| may_collide && names_collide(&other.name, &topic.name);
-    if let Some(other) = catalog.find_topic(collides) {
-        return Err(ChangeError::Collides { name: topic.name, other: other.name.clone() });
+    check_new_name(catalog, &topic.name)?;
+    deletions.free(&topic.name)?;
+    if topic.name.contains(['.', '_']) {
+        let collides = |other: &&String| names_collide(other, &topic.name);
+        let other = catalog.with_image(|image| image.topics.keys().find(collides).cloned());
+        if let Some(other) = other {
+            return Err(ChangeError::Collides { name: topic.name, other });
+        }
     }
     let free = partitions_max.saturating_sub(catalog.partition_count());
     if usize::try_from(topic.partitions).is_ok_and(|asked| asked == 0 || asked > free) || topic.partitions < 0
@@ -240,12 +246,12 @@ fn configure_topic(
     change: ConfigChange,
     validate_only: bool,
 ) -> Result<(), ChangeError> {
-    let topic = catalog.topic(topic).ok_or(ChangeError::Unknown)?;
-    let set = catalog.with_image(|image| image.topics.get(&topic.name).map(|topic| topic.config.clone()));
-    let changed = topic_config::changed(&set.unwrap_or_default(), catalog.defaults(), change)?;
+    let known = catalog.with_image(|image| image.topics.get(topic).map(|one| (one.id, one.config.clone())));
+    let (id, set) = known.ok_or(ChangeError::Unknown)?;
+    let changed = topic_config::changed(&set, catalog.defaults(), change)?;
     if !validate_only {
-        catalog.configure(topic.id, changed)?;
-        tracing::info!(topic = topic.name, "topic configured");
+        catalog.configure(id, changed)?;
+        tracing::info!(topic, "topic configured");
     }
     Ok(())
 }
@@ -324,18 +330,5 @@ fn alter_quotas(
     Ok(())
 }
 
-fn delete(catalog: &Catalog, forget: &Forget, id: Uuid) -> Result<(), ChangeError> {
-    let topic = catalog.topic_by_id(id).ok_or(ChangeError::Unknown)?;
-    if topic.name == OFFSETS_TOPIC {
-        return Err(ChangeError::Internal(topic.name.clone()));
-    }
-    catalog.delete(&topic)?;
-    finish_deletion(catalog, forget, id, &topic.name)?;
-    tracing::info!(topic = topic.name, "topic deleted");
-    Ok(())
-}
-
-fn finish_deletion(catalog: &Catalog, forget: &Forget, id: Uuid, name: &str) -> Result<(), ChangeError> {
-    forget(name).map_err(ChangeError::Forget)?;
-    Ok(catalog.purge(id)?)
-}
+#[cfg(test)]
+mod tests;

@@ -16,6 +16,19 @@ pub(crate) struct TopicImage {
     pub(crate) leader_epochs: Vec<i32>,
 }
 
+/// How a client tells which topic it means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum WhichTopic {
+    Name(String),
+    Id(Uuid),
+}
+
+impl From<Uuid> for WhichTopic {
+    fn from(id: Uuid) -> Self {
+        Self::Id(id)
+    }
+}
+
 /// All metadata at one moment.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Image {
@@ -35,6 +48,22 @@ pub(crate) struct Image {
 pub(crate) struct ApplyError(String);
 
 impl Image {
+    /// The topic that is meant, unless it was deleted.
+    pub(crate) fn find(&self, which: &WhichTopic) -> Option<&TopicImage> {
+        match which {
+            WhichTopic::Name(name) => self.topics.get(name),
+            WhichTopic::Id(id) => self.topics.values().find(|topic| topic.id == *id),
+        }
+    }
+
+    /// The topic that is meant, if it was deleted and something of it is left.
+    pub(crate) fn find_deleting(&self, which: &WhichTopic) -> Option<&TopicImage> {
+        match which {
+            WhichTopic::Name(name) => self.deleting.values().find(|topic| topic.name == *name),
+            WhichTopic::Id(id) => self.deleting.get(id),
+        }
+    }
+
     fn topic_mut(&mut self, id: Uuid) -> Result<&mut TopicImage, ApplyError> {
         let topic = self.topics.values_mut().find(|topic| topic.id == id);
         topic.ok_or_else(|| ApplyError(format!("no topic {id}")))

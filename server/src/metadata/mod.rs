@@ -6,6 +6,7 @@ mod catalog;
 mod command;
 mod config_change;
 mod controller;
+mod deletion;
 mod image;
 mod topic_config;
 
@@ -13,8 +14,8 @@ pub(crate) use broker_config::{BrokerConfigs, fits, is_dynamic};
 pub(crate) use catalog::{Catalog, CatalogError, Partition, Topic};
 pub(crate) use command::Command;
 pub(crate) use config_change::{ConfigChange, Configurable, Edit};
-pub(crate) use controller::{ChangeError, Controller, NewTopic};
-pub(crate) use image::{Image, TopicImage};
+pub(crate) use controller::{ChangeError, Controller, NewTopic, check_new_name};
+pub(crate) use image::{Image, TopicImage, WhichTopic};
 pub(crate) use topic_config::{Durability, Kind, TopicConfig, TopicKey};
 
 /// The log that keeps the commands.

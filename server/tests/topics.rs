@@ -1,0 +1,107 @@
+//! Requests that change topics and quotas: what is refused, in which order, and how much one may ask for.
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
+mod support;
+
+use proto_kafka::messages::alter_client_quotas_request::{EntityData, EntryData, OpData};
+use proto_kafka::messages::create_topics_request::{
+    CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig,
+};
+use proto_kafka::messages::*;
+use support::Process;
+use support::protocol::{Client, text};
+
+const INVALID_TOPIC: i16 = 17;
+const TOPIC_ALREADY_EXISTS: i16 = 36;
+const INVALID_REPLICATION_FACTOR: i16 = 38;
+const INVALID_CONFIG: i16 = 40;
+const INVALID_REQUEST: i16 = 42;
+const POLICY_VIOLATION: i16 = 44;
+
+fn topic(name: &str, partitions: i32) -> CreatableTopic {
+    CreatableTopic::default()
+        .with_name(TopicName(text(name)))
+        .with_num_partitions(partitions)
+        .with_replication_factor(-1)
+}
+
+/// The errors of CreateTopics.
+fn create(client: &mut Client, topics: Vec<CreatableTopic>, validate_only: bool) -> Vec<i16> {
+    let request = CreateTopicsRequest::default().with_topics(topics).with_validate_only(validate_only);
+    client.ask(5, &request).topics.iter().map(|topic| topic.error_code).collect()
+}
+
+#[test]
+fn one_request_asks_for_so_many_partitions_and_no_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Process::start_with(dir.path(), &["--set", "num.partitions=100"]);
+    let mut client = Client::new(&broker);
+    assert_eq!(create(&mut client, vec![topic("all", 10_000)], true), [0]);
+    let assigned = |name: &str, count: i32| {
+        let one = |index| {
+            CreatableReplicaAssignment::default()
+                .with_partition_index(index)
+                .with_broker_ids(vec![BrokerId(1)])
+        };
+        topic(name, -1).with_assignments((0..count).map(one).collect())
+    };
+    let within = vec![topic("a", 9000), topic("b", -1), assigned("c", 900)];
+    assert_eq!(create(&mut client, within.clone(), true), [0, 0, 0]);
+    // What is refused anyway counts, too.
+    for beyond in [topic("d", 1), topic("d", 0), topic("d", -1), topic("d", i32::MAX), assigned("d", 1)] {
+        let topics = within.iter().cloned().chain([beyond]).collect();
+        assert_eq!(create(&mut client, topics, true), [POLICY_VIOLATION; 4]);
+    }
+    let many = (0..20_000).map(|number| topic(&number.to_string(), 1)).collect();
+    assert_eq!(create(&mut client, many, false), [POLICY_VIOLATION; 20_000]);
+    assert_eq!(create(&mut client, vec![topic("0", 1)], false), [0], "nothing was created");
+}
+
+#[test]
+fn that_a_topic_exists_is_told_before_what_else_does_not_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Process::start(dir.path());
+    let mut client = Client::new(&broker);
+    assert_eq!(create(&mut client, vec![topic("there", 1)], false), [0]);
+    let wrong = |name: &str| {
+        let config = CreatableTopicConfig::default().with_name(text("no.such.key"));
+        let elsewhere = CreatableReplicaAssignment::default().with_broker_ids(vec![BrokerId(9)]);
+        [
+            topic(name, 1).with_replication_factor(3),
+            topic(name, -1).with_assignments(vec![elsewhere]),
+            topic(name, 0),
+            topic(name, 1).with_configs(vec![config]),
+        ]
+    };
+    for (name, code) in [("there", TOPIC_ALREADY_EXISTS), ("not/a/name", INVALID_TOPIC)] {
+        for asked in wrong(name) {
+            assert_eq!(create(&mut client, vec![asked.clone()], false), [code], "{asked:?}");
+        }
+    }
+    let new = wrong("new").map(|asked| create(&mut client, vec![asked], false)[0]);
+    assert_eq!((new[0], new[3]), (INVALID_REPLICATION_FACTOR, INVALID_CONFIG));
+}
+
+#[test]
+fn an_entity_is_named_twice_only_if_all_of_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Process::start(dir.path());
+    let mut client = Client::new(&broker);
+    let mut alter = |entities: &[&[(&str, &str)]]| -> Vec<i16> {
+        let component = |(kind, name): &(&str, &str)| {
+            EntityData::default().with_entity_type(text(kind)).with_entity_name(Some(text(name)))
+        };
+        let op = OpData::default().with_key(text("producer_byte_rate")).with_value(1e6);
+        let entry = |entity: &&[(&str, &str)]| {
+            EntryData::default()
+                .with_entity(entity.iter().map(component).collect())
+                .with_ops(vec![op.clone()])
+        };
+        let request = AlterClientQuotasRequest::default().with_entries(entities.iter().map(entry).collect());
+        client.ask(1, &request).entries.iter().map(|entry| entry.error_code).collect()
+    };
+    let (user, client_id) = (("user", "x"), ("client-id", "x"));
+    assert_eq!(alter(&[&[user], &[client_id]]), [INVALID_REQUEST, 0]);
+    assert_eq!(alter(&[&[client_id, user], &[client_id]]), [INVALID_REQUEST, 0]);
+    assert_eq!(alter(&[&[client_id], &[client_id]]), [0, INVALID_REQUEST]);
+}
