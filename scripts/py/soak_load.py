@@ -10,6 +10,8 @@ import socket
 import struct
 import threading
 import time
+import traceback
+from concurrent.futures import TimeoutError as FutureTimeout
 
 from confluent_kafka import (
     Consumer,
@@ -71,12 +73,29 @@ class Load(threading.Thread):
             try:
                 self.turn()
                 self.turns += 1
-            except (KafkaException, OSError) as err:
+            # A future's timeout is an OSError only from Python 3.11 on.
+            except (KafkaException, OSError, FutureTimeout) as err:
                 if not self.kills and not self.stop.is_set():
                     self.problems.append(f"{self.name}: {err}")
                 self.stop.wait(0.5)
             except AssertionError as err:
                 self.problems.append(f"{self.name}: {err}")
+            except Exception as err:
+                # Whatever it is: a thread that ends loads nothing, and nobody notices.
+                where = traceback.extract_tb(err.__traceback__)[-1]
+                self.problems.append(f"{self.name}: {err!r} at {where.filename}:{where.lineno}")
+                self.stop.wait(0.5)
+
+    def must_live(self):
+        """Call before it is stopped."""
+        if not self.is_alive():
+            self.problems.append(f"{self.name}: its thread ended before its time")
+
+    def must_end(self, seconds):
+        """Call after it was stopped."""
+        self.join(seconds)
+        if self.is_alive():
+            self.problems.append(f"{self.name}: did not end within {seconds} s")
 
 
 class Producing(Load):
@@ -262,7 +281,9 @@ class Connections(Load):
                 for connection in slow:
                     send(connection, API_VERSIONS, 3)
                     try:
-                        assert connection.recv(7), "the broker closed a slow connection"
+                        if not connection.recv(7):
+                            # A kill does it too.
+                            raise ConnectionError("the broker closed a slow connection")
                     except BlockingIOError:
                         pass
                 self.stop.wait(0.05)

@@ -6,8 +6,10 @@ Prints a line `ok NAME` or `FAILED NAME: WHY` for each.
 """
 
 import copy
+import threading
 
 from soak_history import judge_flat, judge_group, judge_log
+from soak_load import Load
 
 
 def partition_of(number):
@@ -71,6 +73,31 @@ def again(found):
     found[0].append((5, 8))
 
 
+class Broken(Load):
+    """A mistake in each turn; with `ends`, one that ends the thread."""
+
+    def __init__(self, ends):
+        super().__init__("nowhere:1", threading.Event(), True, 0)
+        self.ends, self.turned = ends, threading.Event()
+
+    def turn(self):
+        self.turned.set()
+        raise SystemExit if self.ends else ValueError("planted")
+
+
+def load_case(name, ends, wanted):
+    load = Broken(ends)
+    load.start()
+    load.turned.wait(10)
+    if ends:
+        load.join(10)
+    load.must_live()
+    load.stop.set()
+    load.must_end(10)
+    good = len(load.problems) == 1 and wanted in load.problems[0]
+    print(f"ok the load: {name}" if good else f"FAILED the load: {name}: it reports {load.problems}")
+
+
 def main():
     log_case("a sound log", None, lambda acked, found: None)
     log_case("a lost record", "lost record", lambda acked, found: found[1].pop())
@@ -109,6 +136,9 @@ def main():
     ]:
         problem, _, _ = judge_flat(samples, 2)
         tell(name, [f"1 x {problem}"] if problem else [], wanted)
+
+    load_case("a mistake in a turn", False, "ValueError('planted') at ")
+    load_case("a thread that is gone", True, "ended before its time")
 
 
 main()

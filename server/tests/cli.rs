@@ -39,6 +39,23 @@ fn a_groups_offsets_are_shown_first_and_then_set() {
     assert!(
         tool.refused(&["group", "reset", "nobody", "--to-latest"]).contains("check the name of the group")
     );
+    // Nothing that could be set is an error, not a table without rows.
+    tool.run(&["topic", "create", "payments", "--partitions", "2"], "");
+    for (args, why) in [
+        (&["billing", "--partition", "99", "--to-latest"][..], "\"orders\" has no partition 99; it has 1"),
+        (
+            &["billing", "--topic", "payments", "--partition", "0", "--partition", "7", "--to-latest"],
+            "no partition 7",
+        ),
+        (&["biling", "--topic", "orders", "--shift", "-1"], "\"biling\""),
+        (&["biling", "--topic", "orders", "--shift", "-1", "--execute"], "check the name of the group"),
+        (&["billing", "--topic", "payments", "--shift", "-1"], "committed nothing in these partitions"),
+        (&["billing", "--topic", "payments", "--shift", "-1", "--json"], "use --to-earliest, --to-latest"),
+    ] {
+        let said = tool.refused(&[&["group", "reset"], args].concat());
+        assert!(said.contains(why), "{args:?}: {said}");
+    }
+    assert_eq!(committed(), 4, "what is refused changes nothing");
     assert_eq!(tool.json(&["group", "delete", "billing", "fresh"]), serde_json::json!(["billing", "fresh"]));
     assert_eq!(tool.json(&["group", "list"]), serde_json::json!([]));
     assert!(tool.refused(&["group", "delete", "billing"]).contains("check the name of the group"));

@@ -87,6 +87,23 @@ pub(crate) enum CliError {
         "a group starts at what it has committed, so --from takes beginning or end with --group; leave out one of the two"
     )]
     FromWithGroup,
+    /// A shift begins at what is committed.
+    #[error(
+        "group {group:?} has committed nothing in these partitions, so nothing can be shifted; use --to-earliest, --to-latest, --to-offset or --to-time"
+    )]
+    NothingToShift {
+        /// The group.
+        group: String,
+    },
+    /// No topic was named to set a group's offsets of.
+    #[error("group {group:?} has committed nothing; name the topics with --topic")]
+    NothingCommitted {
+        /// The group.
+        group: String,
+    },
+    /// The brokers answer without what was asked for.
+    #[error("no broker tells where the partitions begin and end; see the log of the broker")]
+    NoOffsets,
 }
 
 /// The broker that a command talks to.

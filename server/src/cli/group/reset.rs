@@ -5,9 +5,11 @@ use super::super::output::{BrokerArgs, CliError, columns, or_dash, print, print_
 use clap::{ArgGroup, Args};
 use ringmain_client::Admin;
 use ringmain_client::Client;
+use ringmain_client::admin::AdminError;
 use ringmain_client::config::Isolation;
 use ringmain_client::group::PartitionOffset;
 use ringmain_client::offsets::OffsetSpec;
+use ringmain_client::wire::BrokerError;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -99,6 +101,15 @@ async fn bounds(
     Ok(both.collect())
 }
 
+/// Why there is nothing to set.
+fn nothing(args: ResetArgs) -> CliError {
+    match (args.shift, args.topic.is_empty()) {
+        (Some(_), _) => CliError::NothingToShift { group: args.group },
+        (None, true) => CliError::NothingCommitted { group: args.group },
+        (None, false) => CliError::NoOffsets,
+    }
+}
+
 /// Runs `ringmain group reset`.
 pub(super) async fn run(args: ResetArgs) -> Result<(), CliError> {
     let client = args.broker.connect().await?;
@@ -110,7 +121,8 @@ pub(super) async fn run(args: ResetArgs) -> Result<(), CliError> {
             committed
                 .extend(found.committed.into_iter().map(|one| ((one.topic, one.partition), one.committed)));
         }
-        Err(_) if !args.topic.is_empty() => {}
+        Err(AdminError::Group { code: BrokerError::GroupIdNotFound, .. })
+            if !args.topic.is_empty() && args.shift.is_none() => {}
         Err(error) => return Err(error.into()),
     }
     let mut topics: BTreeSet<String> = args.topic.iter().cloned().collect();
@@ -120,6 +132,7 @@ pub(super) async fn run(args: ResetArgs) -> Result<(), CliError> {
     let mut rows = Vec::new();
     for topic in topics {
         let info = client.topic_retrying(&topic, false).await?;
+        args.partition.iter().try_for_each(|partition| info.partition(*partition).map(drop))?;
         let mut partitions: Vec<i32> = info.partitions.iter().map(|one| one.partition).collect();
         partitions.retain(|one| args.partition.is_empty() || args.partition.contains(one));
         let bounds = bounds(&args, &client, &topic, &partitions).await?;
@@ -131,6 +144,9 @@ pub(super) async fn run(args: ResetArgs) -> Result<(), CliError> {
             }
         }
     }
+    if rows.is_empty() {
+        return Err(nothing(args));
+    }
     if args.execute {
         let offsets: Vec<_> = rows
             .iter()
@@ -140,9 +156,7 @@ pub(super) async fn run(args: ResetArgs) -> Result<(), CliError> {
                 offset: row.to,
             })
             .collect();
-        if !offsets.is_empty() {
-            admin.set_offsets(&args.group, &offsets).await?;
-        }
+        admin.set_offsets(&args.group, &offsets).await?;
     }
     if args.json {
         return print_json(&rows);
