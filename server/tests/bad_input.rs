@@ -278,6 +278,7 @@ fn names_that_no_topic_can_have_are_refused() {
         "good-0",
         "lock",
         "ringmain-store",
+        "ringmain-store.tmp",
         "__ringmain_metadata-0",
         "checkpoint",
         "checkpoint.tmp",
