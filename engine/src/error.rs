@@ -117,6 +117,12 @@ pub enum DeleteError {
         /// The reason.
         source: io::Error,
     },
+    /// The store was closed, and what it is opened with next is decided: the log is there then.
+    #[error("the log {name} is not deleted: the store is closed")]
+    Closed {
+        /// The log.
+        name: String,
+    },
 }
 
 /// A write or a sync failed, so the store takes no more writes until it is opened again: after a

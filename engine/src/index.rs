@@ -159,6 +159,14 @@ impl SegmentIndex {
         found.map_or(0, |entry| TimeEntry::decode(entry).relative_offset)
     }
 
+    /// The last entry of a record before `relative_offset`: its timestamp, that no record up to it exceeds, and its relative
+    /// offset.
+    pub(crate) fn time_before(&self, relative_offset: u32) -> Option<(i64, u32)> {
+        let found = self.times.last_where(|e| TimeEntry::decode(e).relative_offset < relative_offset)?;
+        let TimeEntry { timestamp_ms, relative_offset } = TimeEntry::decode(found);
+        Some((timestamp_ms, relative_offset))
+    }
+
     /// Makes both hold exactly `entries`, and their files no more. Says whether one of them had to be changed.
     pub(crate) fn repair(&self, entries: &IndexEntries) -> io::Result<bool> {
         let offsets: Vec<_> = entries.offsets.iter().map(|entry| entry.encode()).collect();

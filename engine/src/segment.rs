@@ -338,21 +338,31 @@ impl Segment {
         self.find(position, size_bytes, Reads::Any, wanted)
     }
 
-    /// The largest timestamp of the batches that begin at `from` or later.
-    pub(crate) fn max_timestamp_from(&self, from: Offset, extent: &Extent) -> Result<Option<i64>, ReadError> {
+    /// The largest timestamp of the batches that lie within `from..to`.
+    pub(crate) fn max_timestamp_within(
+        &self,
+        from: Offset,
+        to: Offset,
+        extent: &Extent,
+    ) -> Result<Option<i64>, ReadError> {
         if let Some(max) = extent.max_timestamp
-            && max.offset >= from
+            && (from..to).contains(&max.offset)
         {
             return Ok(Some(max.timestamp_ms));
         }
-        // The largest lies before: only the headers tell what is largest among the rest.
-        let position = self.index.position_before(self.relative(from));
-        let largest = Cell::new(None);
+        // The largest lies elsewhere. Up to some batch the time index tells; after it only the headers do.
+        let indexed = self.index.time_before(self.relative(to));
+        let indexed = indexed.map(|(time, relative)| (time, Offset(self.base.0 + i64::from(relative))));
+        let indexed = indexed.filter(|(_, offset)| *offset >= from);
+        let rest = indexed.map_or(from, |(_, offset)| offset);
+        let position = self.index.position_before(self.relative(rest));
+        let largest = Cell::new(indexed.map(|(time, _)| time));
         self.find(position, extent.size_bytes, Reads::Any, |header| {
-            if header.base_offset >= from {
+            let is_past = header.last_offset() >= to;
+            if !is_past && header.base_offset >= rest {
                 largest.set(largest.get().max(Some(header.max_timestamp_ms)));
             }
-            false
+            is_past
         })?;
         Ok(largest.get())
     }

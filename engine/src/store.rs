@@ -1,17 +1,17 @@
 //! A store: a directory of logs that share one journal, one lock and one fate.
 
 mod create;
+mod delete;
 mod logs;
 mod open;
 pub(crate) mod version;
 
 use crate::checkpoint::{Keeper, KeeperThread, StoreCore};
-use crate::error::{DeleteError, OpenError, StoreFailed};
+use crate::error::{OpenError, StoreFailed};
 use crate::io::{BoundedIo, Io, IoMode, Locked, OpenMode, backend};
-use crate::journal::entry::{Kind, Section};
-use crate::journal::{BLOCKS_PER_CUT, Committer, Journal, JournalStats, JournalThread, Limits, NoteError};
+use crate::journal::{BLOCKS_PER_CUT, Committer, Journal, JournalStats, JournalThread, Limits};
 use crate::log::{Log, LogConfig};
-use crate::offset::{LeaderEpoch, Offset};
+use crate::offset::LeaderEpoch;
 use crate::sync::{Mutex, RwLock};
 use std::collections::BTreeMap;
 use std::io;
@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+pub(crate) use delete::TOGETHER as DELETED_TOGETHER;
 pub(crate) use version::{FILE as VERSION_FILE, JournalFacts, StoreFile};
 
 /// There after a clean stop only.
@@ -244,33 +245,7 @@ impl Store {
         })
     }
 
-    /// Deletes a log, durably, with all its files. Who still reads it reads on; waiting for its
-    /// durability ends with an error. No such log is no error.
-    ///
-    /// # Errors
-    /// The operating system refused, or the store failed. The log takes no appends all the same.
-    pub fn delete_log(&self, name: &str) -> Result<(), DeleteError> {
-        let core = &self.core;
-        let _cutting = core.journal.begin_cut();
-        let _changing = core.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(log) = self.log(name) else { return Ok(()) };
-        log.mark_deleted();
-        let zero = Offset::ZERO;
-        let noted = match core.journal.note(Section::note(Kind::Delete, log.number, zero, zero, zero)) {
-            Ok(_) => true,
-            Err(NoteError::NoFile) => false,
-            Err(err) => return Err(DeleteError::Io { name: name.into(), source: io::Error::other(err) }),
-        };
-        let gone = deleted_dir(&core.dir, log.number);
-        let failed = |source| DeleteError::Io { name: name.into(), source };
-        core.io.rename(&core.dir.join(name), &gone).map_err(failed)?;
-        core.logs.write().unwrap_or_else(PoisonError::into_inner).remove(name);
-        // Where the journal has no room for the note, the empty directory says that the log was deleted.
-        let remove = || if noted { core.io.remove_dir(&gone) } else { empty_dir(&*core.io, &gone) };
-        self.sync_own_dir().and_then(|()| remove()).map_err(failed)
-    }
-
-    /// Refuses appends from now on, makes everything durable and leaves the mark of a clean stop, so
+    /// Refuses appends and deletions from now on, makes everything durable and leaves the mark of a clean stop, so
     /// that the next opening is quick.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ use crate::model::{Batch, LogModel, Presence};
 use crate::settings::{CUTS, Shape};
 use ringmain_engine::sim::{self, Faults};
 use ringmain_engine::{AppendError, BatchBuilder, Durability, LeaderEpoch, Log, LogId, Offset, Store};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 const NAMES: [&str; 4] = ["a-0", "b-0", "c-0", "d-1"];
@@ -398,19 +399,25 @@ impl History {
             let operations = self.random.within(1..=if synced_meanwhile { 20 } else { 8 });
             self.disk.stop_after(operations);
         }
-        let outcome = store.delete_log(&name).map_err(|err| err.to_string());
-        self.note(format!("delete {name}: {outcome:?}"));
-        self.waiting.retain(|one| one.log != name);
-        self.coverage.count("deletions");
-        match outcome {
-            Ok(()) => {
-                self.logs.remove(&name);
-            }
-            Err(_) if self.excused() || self.is_short() => self.model(&name)?.presence = Presence::InDoubt,
-            Err(err) => return Err(format!("log {name}: deletion failed: {err}")),
+        let mut names = BTreeSet::from([name]);
+        if self.random.percent(30) {
+            names.extend(self.any_log(store).into_iter().chain(self.any_log(store)).map(|(name, _)| name));
         }
-        if store.log(&name).is_some() && !self.logs.contains_key(&name) {
-            return Err(format!("log {name}: deleted, and still there"));
+        let names: Vec<_> = names.into_iter().collect();
+        let outcome = store.delete_logs(&names).map_err(|err| err.to_string());
+        self.note(format!("delete {names:?}: {outcome:?}"));
+        self.waiting.retain(|one| !names.contains(&one.log));
+        self.coverage.count(if names.len() > 1 { "deletions of several logs" } else { "deletions" });
+        let excused = self.excused() || self.is_short();
+        for name in names {
+            match &outcome {
+                Ok(()) => drop(self.logs.remove(&name)),
+                Err(_) if excused => self.model(&name)?.presence = Presence::InDoubt,
+                Err(err) => return Err(format!("log {name}: deletion failed: {err}")),
+            }
+            if store.log(&name).is_some() && !self.logs.contains_key(&name) {
+                return Err(format!("log {name}: deleted, and still there"));
+            }
         }
         Ok(())
     }

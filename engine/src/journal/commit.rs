@@ -17,6 +17,16 @@ use std::sync::Arc;
 
 /// Notes that go into one entry.
 const NOTES_PER_ENTRY_MAX: usize = 32;
+// Logs are deleted together with notes in one entry, whatever the size of a block.
+const _: () = {
+    use crate::store::DELETED_TOGETHER as LOGS;
+    const LEAST_BLOCK_BYTES: usize = 512;
+    assert!(LOGS <= NOTES_PER_ENTRY_MAX);
+    assert!(
+        ENTRY_HEADER_BYTES + LOGS * SECTION_HEADER_BYTES
+            <= super::BLOCKS_PER_CUT as usize * LEAST_BLOCK_BYTES
+    );
+};
 
 pub(crate) struct Committer {
     queue: Box<dyn CommitQueue>,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 /// Larger appends are not copied: reading them back from the page cache costs little in comparison.
 const COPIED_APPEND_BYTES_MAX: usize = 16 << 10;
 
-/// At most one entry for each log, and one note for each thread that waits for it.
+/// At most one entry for each log, and the notes of one cut or deletion.
 #[derive(Debug, Default)]
 pub(super) struct Inbox {
     pub(super) logs: Vec<Arc<Log>>,

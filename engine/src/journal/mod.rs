@@ -236,9 +236,19 @@ impl Journal {
 
     /// Makes a note durable. Returns the sequence number of the entry that holds it.
     pub(crate) fn note(&self, section: Section) -> Result<u64, NoteError> {
-        let note = Arc::new(Note { section, outcome: OnceLock::new(), decided: Event::new() });
-        self.inbox().notes.push(Arc::clone(&note));
+        self.notes([section]).swap_remove(0)
+    }
+
+    /// Makes notes durable, all in one entry; an outcome for each. At most as many as go into one.
+    pub(crate) fn notes(&self, sections: impl IntoIterator<Item = Section>) -> Vec<Result<u64, NoteError>> {
+        let new = |section| Arc::new(Note { section, outcome: OnceLock::new(), decided: Event::new() });
+        let notes: Vec<_> = sections.into_iter().map(new).collect();
+        self.inbox().notes.extend(notes.iter().cloned());
         self.wake();
+        notes.iter().map(|note| self.outcome(note)).collect()
+    }
+
+    fn outcome(&self, note: &Note) -> Result<u64, NoteError> {
         loop {
             if let Some(outcome) = note.outcome.get() {
                 return outcome.clone();

@@ -375,17 +375,18 @@ impl Log {
         Ok(None)
     }
 
-    /// The largest timestamp of the batches that begin at `from` or later; `None` if there are none. May read the
-    /// headers of a segment whose largest timestamp lies before `from`.
+    /// The largest timestamp of the batches that begin at `from` or later and may be read; `None` if there are none. May
+    /// read headers of a segment whose largest timestamp lies elsewhere.
     ///
     /// # Errors
     /// Headers that cannot be read.
     pub fn max_timestamp_ms(&self, from: Offset) -> Result<Option<i64>, ReadError> {
+        let visible = self.progress().visible;
         let mut largest = None;
         for segment in self.segment_list().iter() {
             let extent = segment.extent();
-            if extent.end > from {
-                largest = largest.max(segment.max_timestamp_from(from, &extent)?);
+            if extent.end > from && segment.base < visible {
+                largest = largest.max(segment.max_timestamp_within(from, visible, &extent)?);
             }
         }
         Ok(largest)

@@ -2,8 +2,9 @@
 //! data. On the simulated disk.
 
 use super::*;
-use crate::error::AppendError;
+use crate::error::{AppendError, DeleteError};
 use crate::log::{LogId, ReadBound, WaitError};
+use crate::offset::Offset;
 use crate::record::BatchBuilder;
 use crate::sim::{self, Disk, Faults};
 use crate::watermark::Durability;
@@ -285,6 +286,23 @@ fn the_stores_own_directory_and_a_deletion_survive_the_loss_of_power() {
     disk.power_loss();
     let store = sim::open(&disk, Path::new("/a/b/data"), config()).unwrap();
     assert!(store.log("t-0").is_none() && store.log("t-1").is_some());
+}
+
+#[test]
+fn nothing_is_deleted_after_the_last_checkpoint() {
+    let disk = Disk::new(1);
+    let store = open(&disk);
+    with_journal(&store);
+    durable(&create(&store, "t-0"));
+    durable(&create(&store, "t-1"));
+    store.close().unwrap();
+    let names = ["t-0".to_owned(), "t-1".to_owned()];
+    assert!(matches!(store.delete_logs(&names), Err(DeleteError::Closed { name }) if name == "t-0"));
+    assert!(matches!(store.delete_log("t-1"), Err(DeleteError::Closed { .. })));
+    drop(store);
+    let store = open(&disk);
+    assert!(store.was_clean() && names.iter().all(|name| store.log(name).is_some()));
+    store.delete_logs(&names).unwrap();
 }
 
 #[test]

@@ -216,9 +216,14 @@ fn times_are_found_in_the_first_batch_that_reaches_them(backend: &Backend) {
     let hidden = log.append(&mut batch(80, 5, 5000), Durability::Durable).unwrap();
     if hidden.completion.outcome().is_none() && backend.disk().is_some() {
         assert!(log.find_timestamp(5000).unwrap().is_none());
+        for from in (0..400).step_by(5) {
+            assert_eq!(log.max_timestamp_ms(Offset(from)).unwrap(), Some(at_ms(79) + 4), "from {from}");
+        }
+        assert_eq!(log.max_timestamp_ms(Offset(400)).unwrap(), None);
     }
     hidden.completion.wait().unwrap();
     assert_eq!(log.find_timestamp(5000).unwrap().unwrap().0.base_offset, Offset(400));
+    assert_eq!(log.max_timestamp_ms(Offset::ZERO).unwrap(), Some(5004));
     drop((log, hidden));
     store.close().unwrap();
     drop(store);

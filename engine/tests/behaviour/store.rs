@@ -12,6 +12,7 @@ on_every_backend!(
     a_deletion_survives_and_what_the_journal_had_of_it_is_void,
     names_that_no_directory_can_have_are_refused,
     many_logs_are_made_together,
+    many_logs_are_deleted_together,
     all_is_there_after_a_clean_stop_and_after_none,
     a_closed_store_takes_nothing_and_is_read,
     a_store_is_opened_once,
@@ -106,6 +107,30 @@ fn names_that_no_directory_can_have_are_refused(backend: &Backend) {
     let taken = store.create_log("t-0", id(2), LogConfig::default());
     assert!(matches!(taken, Err(CreateError::Exists(_))));
     assert_eq!(store.log("t-0").unwrap().id(), id(1));
+}
+
+fn many_logs_are_deleted_together(backend: &Backend) {
+    let store = backend.open(config());
+    // More than go at once, in the journal and not.
+    let names: Vec<_> = (0..75).map(|n| format!("t-{n}")).collect();
+    let kept = store.create_log("kept-0", id(2), small()).unwrap();
+    backend.with_journal(&store, &kept);
+    let logs = store.create_logs(&names, id(1), small()).unwrap();
+    for log in logs.iter().step_by(2) {
+        append(log, batch(0, 3, 0), Durability::Durable);
+    }
+    let asked: Vec<_> = names.iter().cloned().chain(["none-0".into()]).collect();
+    store.delete_logs(&asked).unwrap();
+    assert!(logs.iter().all(|log| log.is_deleted()) && store.logs().len() == 1);
+    store.delete_logs(&asked).unwrap();
+    drop((kept, logs));
+    backend.lose_power(store);
+    let store = backend.open(config());
+    assert_eq!(store.logs().iter().map(|log| log.name().to_owned()).collect::<Vec<_>>(), ["kept-0"]);
+    if let Some(dir) = backend.real_dir() {
+        let names = dir.read_dir().unwrap().map(|entry| entry.unwrap().file_name());
+        assert!(!names.into_iter().any(|name| name.to_string_lossy().contains("deleted")));
+    }
 }
 
 fn all_is_there_after_a_clean_stop_and_after_none(backend: &Backend) {

@@ -356,9 +356,8 @@ impl Catalog {
             .map_err(CatalogError::from)
             .and_then(|_| self.record(&Command::PartitionsAdded { id: topic.id, total, leader_epoch }));
         if let Err(err) = added {
-            for name in names.iter().filter(|name| self.store.log(name).is_some_and(|log| log.id() == id)) {
-                self.store.delete_log(name)?;
-            }
+            let made = |name: &String| self.store.log(name).is_some_and(|log| log.id() == id);
+            self.store.delete_logs(&names.into_iter().filter(made).collect::<Vec<_>>())?;
             return Err(err);
         }
         self.reopen(topic.id)
@@ -402,14 +401,11 @@ impl Catalog {
     /// Removes the logs of a deleted topic that are still there. One that fails keeps no other from being removed.
     pub(crate) fn remove_logs(&self, id: Uuid) -> Result<(), CatalogError> {
         let Some(topic) = self.with_image(|image| image.deleting.get(&id).cloned()) else { return Ok(()) };
-        let mut removed = Ok(());
-        for name in (0..).map(|index| log_name(&topic.name, index)).take(topic.leader_epochs.len()) {
-            // A topic created again under the name has another id, and its log stays.
-            if self.store.log(&name).is_some_and(|log| log.id() == LogId(*id.as_bytes())) {
-                removed = removed.and(self.store.delete_log(&name).map_err(CatalogError::from));
-            }
-        }
-        removed
+        let id = LogId(*id.as_bytes());
+        // A topic created again under the name has another id, and its log stays.
+        let is_its = |name: &String| self.store.log(name).is_some_and(|log| log.id() == id);
+        let names = (0..).map(|index| log_name(&topic.name, index)).take(topic.leader_epochs.len());
+        Ok(self.store.delete_logs(&names.filter(is_its).collect::<Vec<_>>())?)
     }
 
     /// Removes the last trace of a deleted topic of which nothing else is left.
