@@ -111,8 +111,8 @@ impl Broker {
 
     /// For how long a client is to wait for whose request a thread was at work for so long.
     pub(crate) fn throttle_for_time_ms(&self, client_id: &str, took: Duration) -> u32 {
-        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        self.catalog.quotas().charge(client_id, Use::Request, micros, clock::monotonic_ms())
+        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        self.catalog.quotas().charge(client_id, Use::Request, nanos, clock::monotonic_ms())
     }
 }
 

@@ -23,7 +23,7 @@ pub(crate) enum Use {
     Produce,
     /// Bytes of batches, in a second.
     Fetch,
-    /// Microseconds of a thread's time. The quota is in percent of one thread.
+    /// Nanoseconds of a thread's time: many requests take less than a microsecond. The quota is in percent of one thread.
     Request,
 }
 
@@ -32,8 +32,8 @@ const USES: [(Use, &str); 3] = [
     (Use::Fetch, "consumer_byte_rate"),
     (Use::Request, "request_percentage"),
 ];
-/// Microseconds that one percent of a thread has in a second.
-const MICROS_PER_PERCENT: f64 = 10_000.0;
+/// Nanoseconds that one percent of a thread has in a second.
+const NANOS_PER_PERCENT: f64 = 10_000_000.0;
 
 /// What is set for each client id, and for those without a setting of their own (`None`).
 pub(crate) type Settings = BTreeMap<Option<String>, BTreeMap<String, f64>>;
@@ -81,7 +81,7 @@ impl State {
         let (_, name) = USES.iter().find(|(known, _)| *known == kind)?;
         let of = |id: Option<String>| self.settings.get(&id)?.get(*name).copied();
         let set = of(Some(client_id.to_owned())).or_else(|| of(None))?;
-        Some(if kind == Use::Request { set * MICROS_PER_PERCENT } else { set })
+        Some(if kind == Use::Request { set * NANOS_PER_PERCENT } else { set })
     }
 
     fn make_room(&mut self, now_ms: u64) {
@@ -186,7 +186,7 @@ mod tests {
         assert_eq!(quotas.charge("small", Use::Fetch, 20, 0), 1000);
         assert_eq!(quotas.charge("other", Use::Fetch, 10, 0), 0, "each has a bucket of its own");
         assert_eq!(quotas.charge("small", Use::Produce, 1 << 40, 0), 0, "nothing is set");
-        assert_eq!(quotas.charge("big", Use::Request, 1_000_000, 0), 1000, "half a second was there");
+        assert_eq!(quotas.charge("big", Use::Request, 1_000_000_000, 0), 1000, "half a second was there");
         quotas.set(Settings::new());
         assert_eq!(quotas.charge("small", Use::Fetch, 1 << 40, 0), 0);
     }
