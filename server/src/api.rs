@@ -142,13 +142,13 @@ pub(crate) const APIS: &[Api] = &[
 ];
 
 /// Whether a request is begun when it is received, and so must not overtake those before it.
-pub(crate) fn is_begun_at_once(frame: &[u8]) -> bool {
-    frame.starts_with(&(ApiKey::Produce as i16).to_be_bytes())
+pub(crate) fn is_begun_at_once(key: Option<i16>) -> bool {
+    key == Some(ApiKey::Produce as i16)
 }
 
 /// Whether a request changes nothing and asks for what may be much.
-pub(crate) fn is_fetch(frame: &[u8]) -> bool {
-    frame.starts_with(&(ApiKey::Fetch as i16).to_be_bytes())
+pub(crate) fn is_fetch(key: Option<i16>) -> bool {
+    key == Some(ApiKey::Fetch as i16)
 }
 
 /// Begins a request: what must happen in order is done when this returns, the rest is a promise.

@@ -14,8 +14,9 @@ const HUGE_BYTES: usize = 8 << 20;
 #[derive(Debug)]
 pub(crate) struct RequestMemory {
     bytes: Arc<Semaphore>,
-    /// The part that huge requests may take.
-    huge: Arc<Semaphore>,
+    bytes_max: usize,
+    /// What requests may take together that could have it for long.
+    half: Arc<Semaphore>,
     /// How many wait.
     waiting: AtomicUsize,
     short: Notify,
@@ -25,7 +26,7 @@ pub(crate) struct RequestMemory {
 #[derive(Debug)]
 pub(crate) struct Held {
     bytes: OwnedSemaphorePermit,
-    _huge: Option<OwnedSemaphorePermit>,
+    _half: Option<OwnedSemaphorePermit>,
 }
 
 impl Held {
@@ -37,23 +38,42 @@ impl Held {
 impl RequestMemory {
     /// Of so many bytes, and at least of as many as one request may have.
     pub(crate) fn new(bytes: usize, request_bytes_max: usize) -> Self {
-        let semaphore =
-            |bytes: usize| Arc::new(Semaphore::new(bytes.max(request_bytes_max).min(Semaphore::MAX_PERMITS)));
+        let enough = |bytes: usize| bytes.max(request_bytes_max).min(Semaphore::MAX_PERMITS);
         Self {
-            bytes: semaphore(bytes),
-            huge: semaphore(bytes / 2),
+            bytes: Arc::new(Semaphore::new(enough(bytes))),
+            bytes_max: enough(bytes),
+            half: Arc::new(Semaphore::new(enough(bytes / 2))),
             waiting: AtomicUsize::new(0),
             short: Notify::new(),
         }
     }
 
-    /// Takes `bytes` of it, or waits for them. Who waits holds nothing that others wait for, so all get on.
+    /// Bytes that are taken, and how many requests wait for some.
+    pub(crate) fn use_now(&self) -> (u64, u64) {
+        let taken = self.bytes_max.saturating_sub(self.bytes.available_permits());
+        (taken as u64, self.waiting.load(Ordering::Relaxed) as u64)
+    }
+
+    /// Takes `bytes` of it, or waits for them: in turn, so that who wants much is not passed by for ever. Who waits holds
+    /// nothing of the whole, and what it may hold of the half is for its like alone, so all get on.
     ///
     /// # Errors
     /// None while the broker lives.
     pub(crate) async fn hold(&self, bytes: usize) -> io::Result<Held> {
-        let huge = if bytes > HUGE_BYTES { Some(self.take(&self.huge, bytes).await?) } else { None };
-        Ok(Held { bytes: self.take(&self.bytes, bytes).await?, _huge: huge })
+        self.hold_of(bytes, bytes > HUGE_BYTES).await
+    }
+
+    /// As [`RequestMemory::hold`], for a request that may have it until others are done: with its like it takes half at most.
+    ///
+    /// # Errors
+    /// As [`RequestMemory::hold`].
+    pub(crate) async fn hold_of_half(&self, bytes: usize) -> io::Result<Held> {
+        self.hold_of(bytes, true).await
+    }
+
+    async fn hold_of(&self, bytes: usize, of_half: bool) -> io::Result<Held> {
+        let half = if of_half { Some(self.take(&self.half, bytes).await?) } else { None };
+        Ok(Held { bytes: self.take(&self.bytes, bytes).await?, _half: half })
     }
 
     async fn take(&self, from: &Arc<Semaphore>, bytes: usize) -> io::Result<OwnedSemaphorePermit> {
@@ -104,9 +124,10 @@ mod tests {
     fn huge_requests_leave_half_of_it_to_the_others() {
         let memory = RequestMemory::new(64 * MIB, 16 * MIB);
         let hold = |bytes| memory.hold(bytes).now_or_never().transpose().unwrap();
+        let of_half = |bytes| memory.hold_of_half(bytes).now_or_never().transpose().unwrap();
         let first = hold(16 * MIB).unwrap();
         let _second = hold(16 * MIB).unwrap();
-        assert!(hold(9 * MIB).is_none(), "the half is taken");
+        assert!(hold(9 * MIB).is_none() && of_half(1).is_none(), "the half is taken");
         let small: Vec<_> = (0..4).map(|_| hold(8 * MIB).unwrap()).collect();
         assert!(hold(1).is_none(), "all is taken");
         drop(first);
@@ -127,6 +148,7 @@ mod tests {
         let mut waits = Box::pin(memory.hold(1));
         assert!(waits.as_mut().now_or_never().is_none());
         assert!(short.now_or_never().is_some(), "called");
+        assert_eq!(memory.use_now(), (MIB as u64, 1));
         assert!(memory.is_short().now_or_never().is_some(), "seen");
         drop(waits);
         assert!(memory.is_short().now_or_never().is_none());

@@ -36,6 +36,7 @@ impl Collector for Scrape {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
         self.requests(&mut encoder)?;
         self.connections(&mut encoder)?;
+        self.memory(&mut encoder)?;
         self.errors(&mut encoder)?;
         self.topics(&mut encoder)?;
         self.groups(&mut encoder)?;
@@ -109,6 +110,20 @@ impl Scrape {
         counter("connections_accepted", "Connections that were accepted", |shard| &shard.accepted)?;
         counter("connections_refused", "Connections beyond a limit", |shard| &shard.refused)?;
         counter("connections_broken", "Connections closed for what their peer sent", |shard| &shard.broken)
+    }
+
+    fn memory(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
+        let of = [("received", &self.0.receiving_bytes), ("answered", &self.0.waiting_bytes)];
+        let mut family = |name, help, value: fn((u64, u64)) -> u64| -> Result<(), Error> {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            for (until, memory) in of {
+                gauge(value(memory.use_now())).encode(family.encode_family(&[("until", until)])?)?;
+            }
+            Ok(())
+        };
+        let help = "What requests take until they are received or answered, each of queued.max.request.bytes";
+        family("request_memory_bytes", help, |(taken, _)| taken)?;
+        family("request_memory_waiting", "Requests that wait for such memory", |(_, waiting)| waiting)
     }
 
     fn errors(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {

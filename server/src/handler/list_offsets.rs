@@ -14,7 +14,7 @@ use crate::wire::messages::{ListOffsetsRequest, ListOffsetsResponse};
 use crate::wire::{ErrorCode, NONE};
 use bytes::Bytes;
 use ringmain_client::wire::batch::{Outlines, next_batch};
-use ringmain_engine::{Log, Offset, Slice};
+use ringmain_engine::{BatchHeader, Log, Offset, Slice};
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 
@@ -31,6 +31,8 @@ const LATEST_TIERED: i64 = -5;
 type Found = (i64, i64, i32);
 /// Nothing found, which is no error.
 const NOTHING: Found = (-1, -1, -1);
+/// Batches that a search looks into. More than one are only where headers claim times that no record has.
+const SEARCHED_BATCHES_MAX: usize = 16;
 
 pub(crate) async fn handle(context: Context, request: ListOffsetsRequest) -> ListOffsetsResponse {
     let version = context.header.version;
@@ -83,7 +85,13 @@ async fn find(
         timestamp if timestamp >= 0 => {
             search(context, partition, move |partition, bytes_max| {
                 let from = partition.log.progress().start;
-                by_time(partition, timestamp, from, bytes_max)
+                Ok(match by_time(partition, timestamp, from, bytes_max)? {
+                    Searched::Found(found) => found,
+                    Searched::Nothing => NOTHING,
+                    Searched::GaveUp(batch) => {
+                        (batch.max_timestamp_ms, batch.base_offset.0, batch.leader_epoch.0)
+                    }
+                })
             })
             .await
         }
@@ -137,18 +145,31 @@ fn visit_records(
     Ok(())
 }
 
+/// What a search by time has come to.
+enum Searched {
+    Found(Found),
+    Nothing,
+    /// Headers claimed what no record has, too often; no record before this batch is of that time or later.
+    GaveUp(BatchHeader),
+}
+
 fn by_time(
     partition: &Partition,
     timestamp: i64,
     mut from: Offset,
     bytes_max: usize,
-) -> Result<Found, ErrorCode> {
+) -> Result<Searched, ErrorCode> {
     let log = &partition.log;
-    // A batch whose records of that time lie before the start is passed over: it holds the start, so there is one.
+    let mut searched = 0;
+    // A batch whose records of that time lie before the start, or that has none, is passed over.
     loop {
         let found =
             log.find_timestamp_from(timestamp, from).map_err(|err| failed(log, &err, errors::read(&err)))?;
-        let Some((header, slice)) = found else { return Ok(NOTHING) };
+        let Some((header, slice)) = found else { return Ok(Searched::Nothing) };
+        if searched == SEARCHED_BATCHES_MAX {
+            return Ok(Searched::GaveUp(header));
+        }
+        searched += 1;
         let mut first = None;
         visit_records(log, &slice, from, bytes_max, |time, offset| {
             if time < timestamp {
@@ -158,7 +179,7 @@ fn by_time(
             ControlFlow::Break(())
         })?;
         if let Some(first) = first {
-            return Ok(first);
+            return Ok(Searched::Found(first));
         }
         from = header.end_offset();
     }
@@ -167,24 +188,43 @@ fn by_time(
 /// The first record of the largest timestamp, of those that were not deleted.
 fn largest(partition: &Partition, bytes_max: usize) -> Result<Found, ErrorCode> {
     let log = &partition.log;
+    let unread = |err| failed(log, &err, errors::read(&err));
     let mut from = log.progress().start;
-    let first =
-        log.find_timestamp_from(i64::MIN, from).map_err(|err| failed(log, &err, errors::read(&err)))?;
+    let first = log.find_timestamp_from(i64::MIN, from).map_err(unread)?;
     let Some((header, slice)) = first else { return Ok(NOTHING) };
     let mut best = NOTHING;
     if header.base_offset < from {
         // The largest that its header tells of may be that of a deleted record.
-        visit_records(log, &slice, from, bytes_max, |time, offset| {
-            if time > best.0 {
-                best = (time, offset, header.leader_epoch.0);
-            }
-            ControlFlow::Continue(())
-        })?;
+        best = largest_in(log, &header, &slice, from, bytes_max)?;
         from = header.end_offset();
     }
-    let whole = log.max_timestamp_ms(from).map_err(|err| failed(log, &err, errors::read(&err)))?;
-    match whole {
-        Some(timestamp) if timestamp > best.0 => by_time(partition, timestamp, from, bytes_max),
-        _ => Ok(best),
+    let Some(timestamp) = log.max_timestamp_ms(from).map_err(unread)?.filter(|whole| *whole > best.0) else {
+        return Ok(best);
+    };
+    if let Searched::Found(found) = by_time(partition, timestamp, from, bytes_max)? {
+        return Ok(found);
     }
+    // A header claims more than its records have: the best of these is answered.
+    let claims = log.find_timestamp_from(timestamp, from).map_err(unread)?;
+    let Some((header, slice)) = claims else { return Ok(best) };
+    let found = largest_in(log, &header, &slice, from, bytes_max)?;
+    Ok(if found.0 > best.0 { found } else { best })
+}
+
+/// The first record of the largest timestamp of a batch, of those at `from` or later.
+fn largest_in(
+    log: &Log,
+    header: &BatchHeader,
+    slice: &Slice,
+    from: Offset,
+    bytes_max: usize,
+) -> Result<Found, ErrorCode> {
+    let mut best = NOTHING;
+    visit_records(log, slice, from, bytes_max, |time, offset| {
+        if time > best.0 {
+            best = (time, offset, header.leader_epoch.0);
+        }
+        ControlFlow::Continue(())
+    })?;
+    Ok(best)
 }

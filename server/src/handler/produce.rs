@@ -41,9 +41,11 @@ pub(crate) async fn begin(broker: &Arc<Broker>, peer: SocketAddr, request: Reque
         -1..=1 => None,
         _ => Some(ErrorCode::InvalidRequiredAcks),
     };
-    let mut topics = Vec::with_capacity(produce.topics.len());
+    let mut topics: Vec<(TopicRef, Vec<Pending>)> = Vec::with_capacity(produce.topics.len());
     let mut began = broker.began();
     let mut bytes = 0;
+    // Where the last append is that is waited for.
+    let mut last: Option<(usize, usize)> = None;
     let how = How {
         acks: produce.acks,
         version: header.version,
@@ -65,6 +67,11 @@ pub(crate) async fn begin(broker: &Arc<Broker>, peer: SocketAddr, request: Reque
                 (None, Some(topic)) => match begin_one(topic, partition.index, &how, records) {
                     Ok(done) => done,
                     Err(costly) => {
+                        // Nobody asks for what was appended before all is: this may take long, and hides what others append.
+                        if let Some((topic, result)) = last.take() {
+                            let before = topics.get(topic).map_or(&results, |(_, results)| results);
+                            let _ = before[result].1.as_ref().map(Completion::outcome);
+                        }
                         let waits_since = Instant::now();
                         let (done, worked) = costly.append(broker, topic, &how, records).await;
                         // Quotas are for the time that a thread was at work.
@@ -73,6 +80,9 @@ pub(crate) async fn begin(broker: &Arc<Broker>, peer: SocketAddr, request: Reque
                     }
                 },
             });
+            if results.last().is_some_and(|(_, waits)| waits.is_some()) {
+                last = Some((topics.len(), results.len() - 1));
+            }
         }
         topics.push((one.topic, results));
     }
@@ -162,8 +172,9 @@ impl Costly {
         let Ok(_slot) = broker.recompressions.acquire().await else {
             return ((refused(index, ErrorCode::UnknownServerError, None), None), Duration::ZERO);
         };
+        // What waited for the slot is appended after what came meanwhile, and so has a later time.
         let (mut batch, of, now_ms, bytes_max) =
-            (records.to_vec(), Arc::clone(topic), how.now_ms, how.bytes_max);
+            (records.to_vec(), Arc::clone(topic), clock::now_ms(), how.bytes_max);
         let prepared = broker.blocking.run(move || {
             let began = Instant::now();
             let fit = records::prepare(&of.config, &header, &mut batch, now_ms, bytes_max);

@@ -2,13 +2,13 @@
 //! appends and fetches wait, appends after them are begun; all else is done in turn. A client that is over its
 //! quota is not read from for a while, and one that does nothing for long is left.
 
-use super::frames::{BufferPool, FrameError, FrameLimits, FrameReader};
+use super::frames::{BufferPool, FrameError, FrameLimits, FrameReader, Head};
 use super::send::Outbox;
 use crate::admin::counters::{Begun, Counters};
 use crate::api::{self, Answer, Call, Outcome, Promise};
 use crate::broker::Broker;
 use crate::cold_reads::ColdReads;
-use crate::request_memory::Held;
+use crate::request_memory::{Held, RequestMemory};
 use crate::wire::Response;
 use futures_util::FutureExt;
 use std::cell::Cell;
@@ -28,6 +28,9 @@ const DRAIN_MAX: Duration = Duration::from_secs(5);
 const GATHERED_ANSWERS_MAX: usize = 64;
 /// What the requests of a connection that wait for their answers may take of the memory for all, unless it is one alone.
 const HELD_BYTES_MAX: usize = 8 << 20;
+/// A request of up to so many bytes takes none of it while it is the only such request of its connection: others cannot keep
+/// a client from its heartbeats.
+const SMALL_REQUEST_BYTES: usize = 16 << 10;
 /// How often a connection is looked at within the time after which it is idle.
 const IDLE_LOOKS: u32 = 4;
 
@@ -49,7 +52,7 @@ pub(super) async fn serve(
     broker: Arc<Broker>,
     pool: Rc<BufferPool>,
     counters: &Counters,
-    mut stop: watch::Receiver<bool>,
+    stop: watch::Receiver<bool>,
 ) -> Result<(), Closed> {
     let (answers, queue) = mpsc::channel(broker.config.connection_inflight_max);
     let (control, traffic) = (Pending::default(), Traffic::new(counters));
@@ -58,15 +61,13 @@ pub(super) async fn serve(
     tokio::select! {
         // What was received is begun first, so that what is done at once leaves together.
         biased;
-        ended = receive(&stream, peer, &broker, &pool, answers, (&control, &traffic)) => {
+        ended = receive((&stream, peer), &broker, &pool, answers, (&control, &traffic), stop) => {
             ended?;
-            // What was received whole is done, though the peer may take no answer any more.
+            // What was received whole is done, though the peer may take no answer any more, or the broker stops.
             let _ = timeout(DRAIN_MAX, answering).await;
             Ok(())
         }
         ended = &mut answering => ended,
-        // Nothing more is received; what was is answered. The shard waits for that.
-        _ = stop.wait_for(|stop| *stop) => answering.await,
         () = traffic.idle(idle_max) => {
             tracing::info!(%peer, "connection closed: idle for {} ms", idle_max.as_millis());
             Ok(())
@@ -75,12 +76,12 @@ pub(super) async fn serve(
 }
 
 async fn receive(
-    stream: &TcpStream,
-    peer: SocketAddr,
+    (stream, peer): (&TcpStream, SocketAddr),
     broker: &Arc<Broker>,
     pool: &BufferPool,
     answers: mpsc::Sender<Queued>,
     (control, traffic): (&Pending, &Traffic<'_>),
+    mut stop: watch::Receiver<bool>,
 ) -> Result<(), Closed> {
     let limits = FrameLimits {
         produce_bytes: broker.config.request_bytes_max,
@@ -88,11 +89,22 @@ async fn receive(
         stall_max: Duration::from_millis(broker.config.request_stall_max_ms),
     };
     let mut frames = FrameReader::new(stream, pool, &broker.receiving_bytes, limits);
+    let mut stopped = pin!(stop.wait_for(|stop| *stop));
     loop {
-        // Room for the answer first: a client that reads none is not read from.
-        let Ok(room) = answers.reserve().await else { return Ok(()) };
-        let frame = match frames.next().await {
-            Ok(Some(frame)) => frame,
+        let next = async {
+            // Room for the answer first: a client that reads none is not read from.
+            let Ok(room) = answers.reserve().await else { return Ok(None) };
+            let next = next(&mut frames, control, traffic).await?;
+            Ok(next.map(|(head, frame)| (room, head, frame)))
+        };
+        let received = tokio::select! {
+            biased;
+            received = next => received,
+            // Nothing more is received; what was is done and answered. The shard waits for that.
+            _ = &mut stopped => return Ok(()),
+        };
+        let (room, head, frame) = match received {
+            Ok(Some(next)) => next,
             Ok(None) => return Ok(()),
             // Resets are how many clients leave.
             Err(FrameError::Io(err)) => {
@@ -102,27 +114,26 @@ async fn receive(
             Err(err) => return Err(err.into()),
         };
         traffic.moved();
-        traffic.until_unmuted().await;
-        if traffic.gone.get() && api::is_fetch(frame) {
+        if traffic.gone.get() && api::is_fetch(head.api_key) {
             // Thousands may have been received; what changes something is done, and the rest is for nobody.
+            frames.release();
             continue;
         }
         let begun = traffic.counters.begun(frame);
+        traffic.at_work.set(true);
         // What is appended is so before the next request is received: only its outcome is waited for.
-        let held = if api::is_begun_at_once(frame) {
-            control.none().await;
-            None
-        } else {
-            traffic.may_hold(frame.len()).await;
-            let held = broker.waiting_bytes.hold(frame.len()).await.map_err(FrameError::from)?;
-            traffic.held_bytes.set(traffic.held_bytes.get() + held.bytes());
-            Some(held)
+        let share = match api::is_begun_at_once(head.api_key) {
+            true => Share::None,
+            false => traffic.share(&broker.waiting_bytes, frame.len()).await.map_err(FrameError::from)?,
         };
-        match api::begin(Call { broker, peer, frame }).await {
+        let outcome = api::begin(Call { broker, peer, frame }).await;
+        frames.release();
+        traffic.at_work.set(false);
+        match outcome {
             Outcome::Answer(answer) => {
                 control.add(matches!(answer, Answer::Control(_)));
                 traffic.waiting.set(traffic.waiting.get() + 1);
-                room.send((answer, held, begun));
+                room.send((answer, share, begun));
             }
             Outcome::Silent { throttle_ms } => traffic.mute(throttle_ms),
             Outcome::Close(reason) => return Err(Closed::Request(reason)),
@@ -130,8 +141,32 @@ async fn receive(
     }
 }
 
+/// The next request, when its turn has come: until then it takes no memory that others wait for.
+async fn next<'f>(
+    frames: &'f mut FrameReader<'_>,
+    control: &Pending,
+    traffic: &Traffic<'_>,
+) -> Result<Option<(Head, &'f mut [u8])>, FrameError> {
+    let Some(head) = frames.head().await? else { return Ok(None) };
+    traffic.until_unmuted().await;
+    if api::is_begun_at_once(head.api_key) {
+        control.none().await;
+    } else {
+        traffic.may_hold(head.length).await;
+    }
+    Ok(Some((head, frames.frame(&head).await?)))
+}
+
 /// An answer to come, what its request takes of the memory for requests, and when it was begun.
-type Queued = (Answer, Option<Held>, Begun);
+type Queued = (Answer, Share, Begun);
+
+/// What a request takes of the memory for those that wait.
+enum Share {
+    None,
+    /// None, as the one small request of its connection.
+    Small,
+    Held(Held),
+}
 
 /// What goes on, for telling a connection that is idle.
 struct Traffic<'a> {
@@ -142,12 +177,16 @@ struct Traffic<'a> {
     waiting: Cell<usize>,
     /// Whether one of them is being sent.
     sending: Cell<bool>,
+    /// Whether a request is being begun that has come whole.
+    at_work: Cell<bool>,
     muted_until: Cell<Option<Instant>>,
     /// Whether the peer takes nothing any more.
     gone: Cell<bool>,
     /// Of the memory for requests that wait.
     held_bytes: Cell<usize>,
     given_back: Notify,
+    /// Whether one waits that takes none.
+    small: Cell<bool>,
 }
 
 impl<'a> Traffic<'a> {
@@ -157,10 +196,12 @@ impl<'a> Traffic<'a> {
             moves: Cell::default(),
             waiting: Cell::default(),
             sending: Cell::default(),
+            at_work: Cell::default(),
             muted_until: Cell::default(),
             gone: Cell::default(),
             held_bytes: Cell::default(),
             given_back: Notify::new(),
+            small: Cell::default(),
         }
     }
 
@@ -171,10 +212,23 @@ impl<'a> Traffic<'a> {
         }
     }
 
-    fn give_back(&self, held: Option<Held>) {
-        if let Some(held) = held {
-            self.held_bytes.set(self.held_bytes.get() - held.bytes());
-            self.given_back.notify_one();
+    async fn share(&self, memory: &RequestMemory, bytes: usize) -> std::io::Result<Share> {
+        if bytes <= SMALL_REQUEST_BYTES && !self.small.replace(true) {
+            return Ok(Share::Small);
+        }
+        let held = memory.hold(bytes).await?;
+        self.held_bytes.set(self.held_bytes.get() + held.bytes());
+        Ok(Share::Held(held))
+    }
+
+    fn give_back(&self, share: Share) {
+        match share {
+            Share::None => {}
+            Share::Small => self.small.set(false),
+            Share::Held(held) => {
+                self.held_bytes.set(self.held_bytes.get() - held.bytes());
+                self.given_back.notify_one();
+            }
         }
     }
 
@@ -202,7 +256,7 @@ impl<'a> Traffic<'a> {
         let mut still = 0;
         while still < IDLE_LOOKS {
             sleep(max / IDLE_LOOKS).await;
-            let busy = self.waiting.get() > 0 && !self.sending.get();
+            let busy = self.at_work.get() || self.waiting.get() > 0 && !self.sending.get();
             let moves = self.moves.get();
             still = if busy || moves != seen { 0 } else { still + 1 };
             seen = moves;
@@ -253,7 +307,7 @@ async fn answer(
                 queue.recv().await
             }
         };
-        let Some((answer, held, begun)) = next else { return Ok(()) };
+        let Some((answer, share, begun)) = next else { return Ok(()) };
         let response = match answer {
             Answer::Now(response) => Ok(response),
             Answer::Later(response) => leaving.wait(response).await?,
@@ -263,7 +317,7 @@ async fn answer(
                 response
             }
         };
-        traffic.give_back(held);
+        traffic.give_back(share);
         match response {
             Ok(response) => leaving.put(response, begun).await?,
             Err(reason) => {

@@ -20,7 +20,7 @@ const SMALL_KEPT_MAX: usize = 16;
 const LARGE_BYTES: usize = 64 * 1024;
 const LENGTH_BYTES: usize = 4;
 const API_KEY_BYTES: usize = 2;
-const PRODUCE: [u8; API_KEY_BYTES] = [0, 0];
+const PRODUCE: i16 = 0;
 
 /// Why no further frame can be received.
 #[derive(Debug, Error)]
@@ -89,6 +89,15 @@ pub(super) struct FrameLimits {
     pub(super) stall_max: Duration,
 }
 
+/// What a frame begins with.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Head {
+    /// Of the frame, without this length.
+    pub(super) length: usize,
+    /// `None` where the frame is too short for one.
+    pub(super) api_key: Option<i16>,
+}
+
 /// Reads frames off a connection.
 pub(super) struct FrameReader<'a> {
     stream: &'a TcpStream,
@@ -113,11 +122,8 @@ impl<'a> FrameReader<'a> {
         Self { stream, pool, memory, limits, small: Vec::new(), start: 0, end: 0, large: None }
     }
 
-    /// The next frame without its length; `None` when the peer has closed between two.
-    pub(super) async fn next(&mut self) -> Result<Option<&mut [u8]>, FrameError> {
-        if let Some((buffer, _)) = self.large.take() {
-            self.pool.give(buffer);
-        }
+    /// What the next frame begins with; `None` when the peer has closed between two.
+    pub(super) async fn head(&mut self) -> Result<Option<Head>, FrameError> {
         // Length and API key come first: they decide how much may follow.
         while self.end - self.start < LENGTH_BYTES + API_KEY_BYTES {
             if self.has_short_frame()? {
@@ -127,9 +133,14 @@ impl<'a> FrameReader<'a> {
                 return if self.start == self.end { Ok(None) } else { Err(FrameError::Cut) };
             }
         }
-        let length = self.length()?;
+        Ok(Some(self.parse_head()?))
+    }
+
+    /// The frame that was begun, without its length.
+    pub(super) async fn frame(&mut self, head: &Head) -> Result<&mut [u8], FrameError> {
+        let length = head.length;
         if length >= LARGE_BYTES {
-            return self.receive_large(length).await.map(Some);
+            return self.receive_large(head).await;
         }
         while self.end - self.start < LENGTH_BYTES + length {
             if !self.fill().await? {
@@ -138,7 +149,14 @@ impl<'a> FrameReader<'a> {
         }
         let from = self.start + LENGTH_BYTES;
         self.start = from + length;
-        Ok(Some(&mut self.small[from..from + length]))
+        Ok(&mut self.small[from..from + length])
+    }
+
+    /// Gives back what the last frame took: nobody needs it any more.
+    pub(super) fn release(&mut self) {
+        if let Some((buffer, _)) = self.large.take() {
+            self.pool.give(buffer);
+        }
     }
 
     /// A frame too short for an API key would never be followed by one.
@@ -146,29 +164,31 @@ impl<'a> FrameReader<'a> {
         if self.end - self.start < LENGTH_BYTES {
             return Ok(false);
         }
-        Ok(self.length()? < API_KEY_BYTES)
+        Ok(self.parse_head()?.length < API_KEY_BYTES)
     }
 
-    fn length(&self) -> Result<usize, FrameError> {
+    fn parse_head(&self) -> Result<Head, FrameError> {
         let mut bytes = [0; LENGTH_BYTES];
         bytes.copy_from_slice(&self.small[self.start..self.start + LENGTH_BYTES]);
         let claimed = i32::from_be_bytes(bytes);
         let length = usize::try_from(claimed).ok().filter(|length| *length > 0);
         let length = length.ok_or(FrameError::Length(claimed))?;
         let at = self.start + LENGTH_BYTES;
-        let key = self.small.get(at..at + API_KEY_BYTES).filter(|_| self.end >= at + API_KEY_BYTES);
-        let (limit, name) = match key {
+        let key = self.small[..self.end].get(at..at + API_KEY_BYTES);
+        let api_key = key.map(|key| i16::from_be_bytes([key[0], key[1]]));
+        let (limit, name) = match api_key {
             None => (self.limits.produce_bytes.max(self.limits.control_bytes), "socket.request.max.bytes"),
-            Some(key) if key == PRODUCE => (self.limits.produce_bytes, "socket.request.max.bytes"),
+            Some(PRODUCE) => (self.limits.produce_bytes, "socket.request.max.bytes"),
             Some(_) => (self.limits.control_bytes, "control.request.max.bytes"),
         };
         if length > limit {
             return Err(FrameError::TooLarge { length, limit, key: name });
         }
-        Ok(length)
+        Ok(Head { length, api_key })
     }
 
-    async fn receive_large(&mut self, length: usize) -> Result<&mut [u8], FrameError> {
+    async fn receive_large(&mut self, head: &Head) -> Result<&mut [u8], FrameError> {
+        let length = head.length;
         let from = self.start + LENGTH_BYTES;
         let have = (self.end - from).min(length);
         // As much as a small request may have takes nothing from the others. The rest is held as a whole: who
@@ -186,7 +206,11 @@ impl<'a> FrameReader<'a> {
         while done < length {
             if done == may_use {
                 if held.is_none() {
-                    held = Some(self.memory.hold(length - done).await?);
+                    // An append is made as soon as it has come; others may wait then, with this.
+                    held = Some(match head.api_key {
+                        Some(PRODUCE) => self.memory.hold(length - done).await?,
+                        _ => self.memory.hold_of_half(length - done).await?,
+                    });
                     progress = Progress::new(self.limits.stall_max, done);
                 }
                 may_use = (done * 2).min(length);
@@ -242,9 +266,7 @@ impl<'a> FrameReader<'a> {
 impl Drop for FrameReader<'_> {
     fn drop(&mut self) {
         self.pool.give_small(std::mem::take(&mut self.small));
-        if let Some((buffer, _)) = self.large.take() {
-            self.pool.give(buffer);
-        }
+        self.release();
     }
 }
 
