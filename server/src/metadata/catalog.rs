@@ -1,17 +1,18 @@
 //! The metadata at work: its log, its state, and for each topic the logs of its partitions.
 
+use super::commands::{CommandLog, Commands};
 use super::image::ApplyError;
 use super::{Command, Image, METADATA_LOG, OFFSETS_TOPIC, TopicConfig, TopicImage, broker_config, log_name};
 use crate::config::Config;
 use crate::quotas::Quotas;
-use crate::replay::{ReplayError, replay};
+use crate::replay::ReplayError;
 use crate::traffic::Traffic;
 use ringmain_engine::{
-    AppendError, BatchBuilder, CreateError, DeleteError, Durability, LeaderEpoch, Log, LogConfig, LogId,
-    Offset, RaiseEpochError, Store, WaitError,
+    AppendError, CreateError, DeleteError, LeaderEpoch, Log, LogConfig, LogId, Offset, RaiseEpochError,
+    Store, WaitError,
 };
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use thiserror::Error;
 use uuid::Uuid;
 
@@ -68,14 +69,11 @@ pub(crate) enum CatalogError {
 #[derive(Debug)]
 pub(crate) struct Catalog {
     store: Arc<Store>,
-    log: Arc<Log>,
+    commands: Commands,
     /// What the broker was started with.
     started: Config,
     /// With what was changed since; see [`Catalog::config`].
     in_force: RwLock<Arc<Config>>,
-    /// Held while the image and its log are changed, in the same order.
-    changing: Mutex<()>,
-    image: Mutex<Image>,
     topics: RwLock<Topics>,
     quotas: Quotas,
     cluster_id: String,
@@ -99,15 +97,22 @@ impl Catalog {
         };
         // Whatever is set for topics, commands must fit.
         log.set_config(LogConfig::default());
-        let image = read_image(&log)?;
-        let in_force = RwLock::new(in_force(&started, &image));
+        Self::open_with(Box::new(log), store, started)
+    }
+
+    /// Opens with commands that are kept in `log`.
+    pub(super) fn open_with(
+        log: Box<dyn CommandLog>,
+        store: Arc<Store>,
+        started: Config,
+    ) -> Result<Self, CatalogError> {
+        let commands = Commands::open(log)?;
+        let in_force = RwLock::new(in_force(&started, &commands.image()));
         let mut catalog = Self {
             store,
-            log,
+            commands,
             started,
             in_force,
-            changing: Mutex::default(),
-            image: Mutex::new(image),
             topics: RwLock::default(),
             quotas: Quotas::default(),
             cluster_id: String::new(),
@@ -252,32 +257,17 @@ impl Catalog {
     }
 
     pub(crate) fn with_image<T>(&self, look: impl FnOnce(&Image) -> T) -> T {
-        look(&self.image())
+        look(&self.commands.image())
     }
 
-    fn image(&self) -> MutexGuard<'_, Image> {
-        self.image.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Makes a command durable and applies it. Blocks; for the controller's thread and the start. Readers, who are on
-    /// shards, do not wait for the disk: they may see it a moment before it is durable, and acknowledge nothing by it.
+    /// Makes a command durable and applies it. Blocks; for the controller's thread and the start.
     pub(crate) fn record(&self, command: &Command) -> Result<(), CatalogError> {
-        let json = serde_json::to_vec(command)?;
-        let mut builder = BatchBuilder::new();
-        builder.push(crate::clock::now_ms(), None, Some(&json));
-        let mut batch = builder.finish().unwrap_or_default();
-        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        self.image().apply(command)?;
-        if let Err(err) = self.append(&mut batch) {
-            // What the log tells is what counts.
-            *self.image() = read_image(&self.log)?;
-            return Err(err);
-        }
-        Ok(())
+        self.commands.record(command)
     }
 
-    fn append(&self, batch: &mut [u8]) -> Result<(), CatalogError> {
-        Ok(self.log.append(batch, Durability::Durable)?.completion.wait()?)
+    /// Has the image be what the log tells, where it may not be since a change failed. By another nothing is decided.
+    pub(super) fn refresh(&self) -> Result<(), CatalogError> {
+        self.commands.refresh()
     }
 
     /// Creates a topic: the command first, its logs after it, so that a crash leaves logs to make
@@ -295,8 +285,8 @@ impl Catalog {
         let created = created.ok_or_else(|| CatalogError::Foreign { name: name.to_owned() })?;
         let opened = self.open_topic(&created);
         if opened.is_err() {
-            // The client is told that it failed, so it must not be there later.
-            self.record(&Command::TopicDeleted { id })?;
+            // The client is told that it failed, so it must not be there later, nor be in the way of its name.
+            self.commands.record_or_owe(Command::TopicDeleted { id })?;
             // What is left now is tried again before the next change, as of any deletion.
             if let Err(err) = self.remove_logs(id).and_then(|()| self.record_purged(id)) {
                 tracing::warn!(topic = name, "it was not created, and something of it is left: {err}");
@@ -394,7 +384,11 @@ impl Catalog {
     }
 
     /// Topics that were deleted and of which something is left: a crash came between, or an error.
+    /// None while that cannot be told for sure.
     pub(crate) fn half_deleted(&self) -> Vec<(Uuid, String)> {
+        if self.refresh().is_err() {
+            return Vec::new();
+        }
         self.with_image(|image| image.deleting.iter().map(|(id, topic)| (*id, topic.name.clone())).collect())
     }
 
@@ -420,14 +414,4 @@ fn in_force(started: &Config, image: &Image) -> Arc<Config> {
         tracing::warn!("what was set for the broker while it ran does not hold: {misfit}");
     }
     Arc::new(config)
-}
-
-fn read_image(log: &Log) -> Result<Image, CatalogError> {
-    let mut image = Image::default();
-    replay(log, |record| {
-        let command: Command =
-            serde_json::from_slice(record.value.unwrap_or_default()).map_err(|err| err.to_string())?;
-        image.apply(&command).map_err(|err| err.to_string())
-    })?;
-    Ok(image)
 }

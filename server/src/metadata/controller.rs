@@ -91,6 +91,20 @@ enum Change {
     ReserveProducerIds(i64, Reply<i64>),
 }
 
+impl Change {
+    /// Tells that it is not made.
+    fn refuse(self, err: CatalogError) {
+        match self {
+            Self::Create(_, reply) => drop(reply.send(Err(err.into()))),
+            Self::Delete(_, reply) => drop(reply.send(Err(err.into()))),
+            Self::Configure { reply, .. }
+            | Self::AddPartitions { reply, .. }
+            | Self::AlterQuotas { reply, .. } => drop(reply.send(Err(err.into()))),
+            Self::ReserveProducerIds(_, reply) => drop(reply.send(Err(err.into()))),
+        }
+    }
+}
+
 /// Asks the thread for changes; cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Controller {
@@ -173,6 +187,9 @@ impl Controller {
 
 /// Whoever asked may be gone; the change was made all the same.
 fn perform(catalog: &Catalog, deletions: &Deletions, partitions_max: usize, change: Change) {
+    if let Err(err) = catalog.refresh() {
+        return change.refuse(err);
+    }
     match change {
         Change::Create(topic, reply) => {
             let _ = reply.send(create(catalog, deletions, partitions_max, topic));

@@ -4,6 +4,7 @@
 mod broker_config;
 mod catalog;
 mod command;
+mod commands;
 mod config_change;
 mod controller;
 mod deletion;

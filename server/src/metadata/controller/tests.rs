@@ -2,8 +2,9 @@
 
 use super::*;
 use crate::config::Config;
-use crate::metadata::{Edit, OFFSETS_TOPIC};
-use ringmain_engine::{LogConfig, LogId, Store, StoreConfig};
+use crate::metadata::commands::CommandLog;
+use crate::metadata::{Edit, Image, METADATA_LOG, OFFSETS_TOPIC};
+use ringmain_engine::{AppendError, Log, LogConfig, LogId, Store, StoreConfig};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -27,7 +28,12 @@ impl Metadata {
     /// Where what was committed cannot be forgotten `failures` times, and there are 100 partitions at most.
     fn open(dir: &Path, failures: usize) -> Self {
         let store = Arc::new(Store::open(dir, StoreConfig::default()).unwrap());
-        let catalog = Arc::new(Catalog::open(Arc::clone(&store), Config::default()).unwrap());
+        let catalog = Catalog::open(Arc::clone(&store), Config::default()).unwrap();
+        Self::of(store, catalog, failures)
+    }
+
+    fn of(store: Arc<Store>, catalog: Catalog, failures: usize) -> Self {
+        let catalog = Arc::new(catalog);
         let failures = Arc::new(AtomicUsize::new(failures));
         let left = Arc::clone(&failures);
         let forget = move |_: &str| {
@@ -183,4 +189,50 @@ fn without_the_topic_of_committed_offsets_there_is_no_start() {
     let store = Arc::new(Store::open(dir.path(), StoreConfig::default()).unwrap());
     let refused = Catalog::open(store, Config::default()).unwrap_err();
     assert!(refused.to_string().contains(OFFSETS_TOPIC), "{refused}");
+}
+
+/// The metadata log on a disk that takes so many more commands, and can be full for ever.
+#[derive(Debug)]
+struct Filling {
+    log: Arc<Log>,
+    room: Arc<AtomicUsize>,
+}
+
+impl CommandLog for Filling {
+    fn append_command(&self, command: &Command) -> Result<(), CatalogError> {
+        let room = self.room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |room| room.checked_sub(1));
+        if room.is_ok() { self.log.append_command(command) } else { Err(AppendError::DiskFull.into()) }
+    }
+
+    fn read_image(&self) -> Result<Image, CatalogError> {
+        self.log.read_image()
+    }
+}
+
+/// Else it would exist for those who create it again, not for those who use it, and be there after a restart.
+#[test]
+fn a_topic_that_was_not_created_is_not_there_though_the_disk_is_full() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(Metadata::open(dir.path(), 0));
+    let store = Arc::new(Store::open(dir.path(), StoreConfig::default()).unwrap());
+    let room = Arc::new(AtomicUsize::new(100));
+    let log = Filling { log: store.log(METADATA_LOG).unwrap(), room: Arc::clone(&room) };
+    let catalog = Catalog::open_with(Box::new(log), Arc::clone(&store), Config::default()).unwrap();
+    let metadata = Metadata::of(store, catalog, 0);
+    // What is in the way of the topic's logs.
+    let id = LogId(*Uuid::new_v4().as_bytes());
+    metadata.store.create_log("t-1", id, LogConfig::default()).unwrap();
+    room.store(1, Ordering::Relaxed);
+    metadata.create("t", 2).unwrap_err();
+    assert!(metadata.catalog.with_image(|image| image.topics.is_empty()));
+    let left = metadata.create("t", 2).unwrap_err();
+    assert!(matches!(left, ChangeError::Deleting { .. }), "{left}");
+    // There is room again, and what was in the way is gone.
+    room.store(100, Ordering::Relaxed);
+    metadata.store.delete_log("t-1").unwrap();
+    let topic = metadata.create("t", 2).unwrap();
+    drop(metadata);
+    let metadata = Metadata::open(dir.path(), 0);
+    assert_eq!(metadata.catalog.topic("t").unwrap().id, topic.id);
+    assert!(metadata.catalog.half_deleted().is_empty());
 }
