@@ -82,6 +82,10 @@ impl Deletions {
     fn finish(&self, id: Uuid, name: String) -> Result<(), Unfinished> {
         let told = |err: CatalogError| err.to_string();
         let forget = || {
+            // What is committed under the name is another topic's: older versions gave it away before all was done.
+            if self.catalog.with_image(|image| image.topics.contains_key(&name)) {
+                return Ok(());
+            }
             (self.forget)(&name)
                 .map_err(|err| format!("what was committed for it cannot be forgotten: {err}"))
         };

@@ -141,6 +141,22 @@ fn a_deletion_of_another_topic_and_a_restart_try_again_too() {
     assert!(metadata.catalog.half_deleted().is_empty());
 }
 
+/// Older versions gave the name away before all was done.
+#[test]
+fn what_a_living_topic_of_the_same_name_has_committed_is_not_forgotten() {
+    let dir = tempfile::tempdir().unwrap();
+    let metadata = Metadata::open(dir.path(), 0);
+    let id = metadata.record("t", 1, &[]);
+    metadata.catalog.record(&Command::TopicDeleted { id }).unwrap();
+    metadata.record("t", 1, &[]);
+    drop(metadata);
+    let metadata = Metadata::open(dir.path(), 1);
+    assert!(matches!(metadata.delete(id), Err(ChangeError::Unknown)), "the thread has done it");
+    assert!(metadata.catalog.half_deleted().is_empty());
+    assert_eq!(metadata.failures.load(Ordering::Relaxed), 1, "nothing was to be forgotten");
+    assert!(metadata.catalog.topic("t").is_some());
+}
+
 #[test]
 fn a_topic_that_cannot_be_opened_is_known_can_be_mended_and_deleted() {
     let dir = tempfile::tempdir().unwrap();
