@@ -7,9 +7,12 @@ use proto_kafka::messages::alter_client_quotas_request::{EntityData, EntryData, 
 use proto_kafka::messages::create_topics_request::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig,
 };
+use proto_kafka::messages::delete_topics_request::DeleteTopicState;
+use proto_kafka::messages::describe_configs_request::DescribeConfigsResource;
 use proto_kafka::messages::*;
 use support::Process;
 use support::protocol::{Client, text};
+use uuid::Uuid;
 
 const INVALID_TOPIC: i16 = 17;
 const TOPIC_ALREADY_EXISTS: i16 = 36;
@@ -104,4 +107,99 @@ fn an_entity_is_named_twice_only_if_all_of_it_is() {
     assert_eq!(alter(&[&[user], &[client_id]]), [INVALID_REQUEST, 0]);
     assert_eq!(alter(&[&[client_id, user], &[client_id]]), [INVALID_REQUEST, 0]);
     assert_eq!(alter(&[&[client_id], &[client_id]]), [0, INVALID_REQUEST]);
+}
+
+/// Creates a topic with a partition; its id.
+fn created(client: &mut Client, name: &str) -> Uuid {
+    let request = CreateTopicsRequest::default().with_topics(vec![topic(name, 1)]);
+    let answer = client.ask(7, &request).topics.remove(0);
+    assert_eq!(answer.error_code, 0, "{name}");
+    answer.topic_id
+}
+
+#[test]
+fn a_topic_named_twice_is_not_deleted_and_answered_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Process::start(dir.path());
+    let mut client = Client::new(&broker);
+    let ids = ["a", "b", "c", "d", "e"].map(|name| created(&mut client, name));
+    let [_, b, c, d, e] = ids;
+    let name = |name: &str| Some(TopicName(text(name)));
+    let by_name = |told: &str| DeleteTopicState::default().with_name(name(told));
+    let by_id = |id| DeleteTopicState::default().with_name(None).with_topic_id(id);
+    let delete = |client: &mut Client, topics| -> Vec<_> {
+        let answer = client.ask(6, &DeleteTopicsRequest::default().with_topics(topics));
+        answer.responses.into_iter().map(|one| (one.name, one.topic_id, one.error_code)).collect()
+    };
+    let topics = vec![
+        by_name("a"),
+        by_id(b),
+        by_id(c),
+        by_name("a"),
+        by_id(Uuid::nil()),
+        by_id(b),
+        by_name("c"),
+        by_name("a"),
+        by_name("d"),
+        by_name("d").with_topic_id(d),
+        by_id(e),
+    ];
+    let expected = vec![
+        (name("a"), Uuid::nil(), INVALID_REQUEST),
+        (None, b, INVALID_REQUEST),
+        (None, Uuid::nil(), INVALID_REQUEST),
+        (name("c"), c, INVALID_REQUEST),
+        (name("d"), d, 0),
+        (name("d"), d, INVALID_REQUEST),
+        (name("e"), e, 0),
+    ];
+    assert_eq!(delete(&mut client, topics), expected);
+    let old = DeleteTopicsRequest::default().with_topic_names(vec![name("a").unwrap(); 2]);
+    let answer = client.ask(5, &old).responses;
+    assert_eq!((answer.len(), answer[0].error_code), (1, INVALID_REQUEST));
+    let there = client.ask(9, &MetadataRequest::default().with_topics(None)).topics;
+    assert_eq!(there.iter().map(|topic| topic.name.clone()).collect::<Vec<_>>(), ["a", "b", "c"].map(name));
+}
+
+#[test]
+fn a_resource_named_twice_is_not_configured() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Process::start(dir.path());
+    let mut client = Client::new(&broker);
+    for name in ["a", "b"] {
+        created(&mut client, name);
+    }
+    let codes = [INVALID_REQUEST, 0, INVALID_REQUEST];
+    let key = text("max.message.bytes");
+    let incremental = |name: &&str| {
+        use incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
+        let config = AlterableConfig::default().with_name(key.clone()).with_value(Some(text("5000")));
+        let resource = AlterConfigsResource::default().with_resource_type(2).with_resource_name(text(name));
+        resource.with_configs(vec![config])
+    };
+    let replacing = |name: &&str| {
+        use alter_configs_request::{AlterConfigsResource, AlterableConfig};
+        let config = AlterableConfig::default().with_name(key.clone()).with_value(Some(text("6000")));
+        let resource = AlterConfigsResource::default().with_resource_type(2).with_resource_name(text(name));
+        resource.with_configs(vec![config])
+    };
+    let value = |client: &mut Client, name: &str| {
+        let resource =
+            DescribeConfigsResource::default().with_resource_type(2).with_resource_name(text(name));
+        let resource = resource.with_configuration_keys(Some(vec![key.clone()]));
+        let answer = client.ask(1, &DescribeConfigsRequest::default().with_resources(vec![resource]));
+        answer.results[0].configs[0].value.clone().unwrap().to_string()
+    };
+    let before = value(&mut client, "a");
+    let names = ["a", "b", "a"];
+
+    let request = IncrementalAlterConfigsRequest::default();
+    let answer = client.ask(1, &request.with_resources(names.iter().map(incremental).collect()));
+    assert_eq!(answer.responses.iter().map(|one| one.error_code).collect::<Vec<_>>(), codes);
+    assert_eq!((value(&mut client, "a"), &*value(&mut client, "b")), (before.clone(), "5000"));
+
+    let request = AlterConfigsRequest::default();
+    let answer = client.ask(1, &request.with_resources(names.iter().map(replacing).collect()));
+    assert_eq!(answer.responses.iter().map(|one| one.error_code).collect::<Vec<_>>(), codes);
+    assert_eq!((value(&mut client, "a"), &*value(&mut client, "b")), (before, "6000"));
 }

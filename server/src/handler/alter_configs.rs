@@ -9,18 +9,22 @@ use crate::wire::messages::alter_configs_request::AlterConfigsResource;
 use crate::wire::messages::alter_configs_response::AlterConfigsResourceResponse;
 use crate::wire::messages::{AlterConfigsRequest, AlterConfigsResponse};
 use crate::wire::{ErrorCode, NONE, resource, text};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 pub(crate) async fn handle(context: Context, request: AlterConfigsRequest) -> AlterConfigsResponse {
     let mut responses = Vec::with_capacity(request.resources.len());
-    let mut seen = HashSet::new();
+    let mut named: HashMap<_, usize> = HashMap::new();
+    for asked in &request.resources {
+        *named.entry((asked.resource_type, asked.resource_name.clone())).or_default() += 1;
+    }
     for asked in request.resources {
         let response = AlterConfigsResourceResponse::default()
             .with_resource_type(asked.resource_type)
             .with_resource_name(asked.resource_name.clone());
-        let altered = match seen.insert((asked.resource_type, asked.resource_name.clone())) {
-            true => alter(&context, asked, request.validate_only).await,
-            false => Err((ErrorCode::InvalidRequest, "the resource is named twice".into())),
+        // One that is named twice is refused each time, as in Kafka.
+        let altered = match named.get(&(asked.resource_type, asked.resource_name.clone())) {
+            Some(1) => alter(&context, asked, request.validate_only).await,
+            _ => Err((ErrorCode::InvalidRequest, "the resource is named twice".into())),
         };
         responses.push(match altered {
             Ok(()) => response.with_error_code(NONE),

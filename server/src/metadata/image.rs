@@ -17,7 +17,7 @@ pub(crate) struct TopicImage {
 }
 
 /// How a client tells which topic it means.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum WhichTopic {
     Name(String),
     Id(Uuid),
