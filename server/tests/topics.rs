@@ -4,6 +4,7 @@
 mod support;
 
 use proto_kafka::messages::alter_client_quotas_request::{EntityData, EntryData, OpData};
+use proto_kafka::messages::create_partitions_request::{CreatePartitionsAssignment, CreatePartitionsTopic};
 use proto_kafka::messages::create_topics_request::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig,
 };
@@ -16,7 +17,9 @@ use uuid::Uuid;
 
 const INVALID_TOPIC: i16 = 17;
 const TOPIC_ALREADY_EXISTS: i16 = 36;
+const INVALID_PARTITIONS: i16 = 37;
 const INVALID_REPLICATION_FACTOR: i16 = 38;
+const INVALID_REPLICA_ASSIGNMENT: i16 = 39;
 const INVALID_CONFIG: i16 = 40;
 const INVALID_REQUEST: i16 = 42;
 const POLICY_VIOLATION: i16 = 44;
@@ -202,4 +205,26 @@ fn a_resource_named_twice_is_not_configured() {
     let answer = client.ask(1, &request.with_resources(names.iter().map(replacing).collect()));
     assert_eq!(answer.responses.iter().map(|one| one.error_code).collect::<Vec<_>>(), codes);
     assert_eq!((value(&mut client, "a"), &*value(&mut client, "b")), (before, "6000"));
+}
+
+#[test]
+fn how_many_partitions_are_asked_for_is_judged_before_where_they_are_to_be() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Process::start_with(dir.path(), &["--set", "max.partitions=100"]);
+    let mut client = Client::new(&broker);
+    assert_eq!(create(&mut client, vec![topic("t", 3)], false), [0]);
+    let mut add = |count: i32, assigned: &[i32]| {
+        let assignment =
+            |node: &i32| CreatePartitionsAssignment::default().with_broker_ids(vec![BrokerId(*node)]);
+        let topic = CreatePartitionsTopic::default()
+            .with_name(TopicName(text("t")))
+            .with_count(count)
+            .with_assignments(Some(assigned.iter().map(assignment).collect()));
+        client.ask(3, &CreatePartitionsRequest::default().with_topics(vec![topic])).results[0].error_code
+    };
+    for count in [i32::MIN, -1, 0, 2, 3, 1000] {
+        assert_eq!(add(count, &[1]), INVALID_PARTITIONS, "{count}");
+    }
+    assert_eq!((add(5, &[1]), add(5, &[1, 9])), (INVALID_REPLICA_ASSIGNMENT, INVALID_REPLICA_ASSIGNMENT));
+    assert_eq!(add(5, &[1, 1]), 0);
 }

@@ -40,16 +40,22 @@ async fn add(
     validate_only: bool,
 ) -> Result<(), (ErrorCode, String)> {
     let (broker, node) = (&context.broker, context.broker.config.node_id);
-    let has = broker.catalog.topic(&topic.name).map(|topic| topic.partitions.len());
-    if let (Some(assignments), Some(has)) = (&topic.assignments, has) {
-        let alone = |one: &[crate::wire::messages::BrokerId]| one.len() == 1 && one[0].0 == node;
+    let ask = async |validate_only| {
+        let added =
+            broker.controller.add_partitions(topic.name.to_string(), topic.count, validate_only).await;
+        added.map_err(|err| (errors::change(&err), err.to_string()))
+    };
+    if let Some(assignments) = &topic.assignments {
+        // In Kafka's order: first whether there can be so many.
+        ask(true).await?;
+        let has = broker.catalog.topic(&topic.name).map_or(0, |topic| topic.partitions.len());
         let added = usize::try_from(topic.count).unwrap_or(0).saturating_sub(has);
+        let alone = |one: &[crate::wire::messages::BrokerId]| one.len() == 1 && one[0].0 == node;
         if assignments.len() != added || !assignments.iter().all(|one| alone(&one.broker_ids)) {
             let reason =
                 format!("assignments must give each of the {added} new partitions to broker {node} alone");
             return Err((ErrorCode::InvalidReplicaAssignment, reason));
         }
     }
-    let added = broker.controller.add_partitions(topic.name.to_string(), topic.count, validate_only).await;
-    added.map_err(|err| (errors::change(&err), err.to_string()))
+    ask(validate_only).await
 }
