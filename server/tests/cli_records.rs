@@ -209,6 +209,29 @@ fn an_interrupted_producer_delivers_what_it_read_and_says_so() {
     assert_eq!(tool.run(&ALL, ""), "whole\n", "half a line is no record");
 }
 
+#[test]
+fn a_consumer_that_is_interrupted_before_it_is_done_says_so() {
+    let (_dir, _broker, tool) = topic("1");
+    let lines: String = (0..40_000).map(|number| format!("{number:0100}\n")).collect();
+    tool.run(&["produce", "orders"], &lines);
+    // More than was written, and more than fits into the pipe.
+    for args in [&["--count", "50000"][..], &["--exit-at-end"]] {
+        let mut consumer = tool.command(&[&["consume", "orders"], args].concat()).spawn().unwrap();
+        let mut out = BufReader::new(consumer.stdout.take().unwrap());
+        let mut read = String::new();
+        out.read_line(&mut read).unwrap();
+        signal(&consumer, Signal::SIGTERM);
+        out.read_to_string(&mut read).unwrap();
+        let output = consumer.wait_with_output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        let count = read.lines().count();
+        let expected = format!("ringmain: interrupted after {count} records, which were written\n");
+        assert_eq!((output.status.code(), said), (Some(130), expected), "{args:?}");
+        assert!(lines.starts_with(&read) && count < 40_000);
+    }
+    assert_eq!(tool.run(&["consume", "orders", "--count", "2"], ""), lines[..202]);
+}
+
 /// Standard error of a producer whose terminal it is.
 #[test]
 fn a_terminal_sees_how_far_it_is() {

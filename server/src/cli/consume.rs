@@ -86,6 +86,13 @@ enum Source {
     Group(Box<GroupConsumer>),
 }
 
+/// How it ended.
+enum End {
+    Done,
+    /// By a signal, before it had written what it was told to.
+    Interrupted,
+}
+
 /// What a poll has come to, for both sources.
 enum Polled {
     Fetched(Fetched),
@@ -114,10 +121,14 @@ pub(crate) async fn run(args: ConsumeArgs) -> Result<(), CliError> {
         bytes: 0,
         progress: Progress::new(!io::stdout().is_terminal()),
     };
-    let result = consumption.consume(&mut stop).await;
+    let ended = consumption.consume(&mut stop).await;
+    let records = consumption.records;
     let flushed = consumption.finish().await;
     // What went wrong first is what to tell.
-    result.and(flushed)
+    match (ended?, flushed?) {
+        (End::Interrupted, Reader::There) => Err(CliError::Interrupted { records }),
+        _ => Ok(()),
+    }
 }
 
 async fn source(args: &ConsumeArgs, client: Client) -> Result<Source, CliError> {
@@ -200,14 +211,14 @@ struct Consumption {
 }
 
 impl Consumption {
-    async fn consume(&mut self, stop: &mut watch::Receiver<bool>) -> Result<(), CliError> {
+    async fn consume(&mut self, stop: &mut watch::Receiver<bool>) -> Result<End, CliError> {
         // Nothing is waited for while records keep coming; they are flushed before waiting.
         let mut wait = Duration::ZERO;
-        while self.left != Some(0) && !*stop.borrow() {
+        while self.left != Some(0) {
             let polled = tokio::select! {
                 biased;
                 // An error means that the task that tells is gone, which it is not before the end.
-                _ = stop.changed() => break,
+                _ = stop.wait_for(|stop| *stop) => return Ok(self.interrupted()),
                 polled = self.source.poll(wait) => polled?,
             };
             let idle = matches!(polled, Polled::Nothing);
@@ -231,7 +242,12 @@ impl Consumption {
             wait = if idle { POLL_WAIT } else { Duration::ZERO };
             self.progress.show(self.records, self.bytes);
         }
-        Ok(())
+        Ok(End::Done)
+    }
+
+    /// What a signal means: without an end of its own it is how consuming ends.
+    fn interrupted(&self) -> End {
+        if self.exit_at_end || self.left.is_some() { End::Interrupted } else { End::Done }
     }
 
     fn add(&mut self, fetched: &Fetched) -> Result<(), CliError> {
@@ -281,7 +297,7 @@ impl Consumption {
     }
 
     /// Writes and commits the rest, and leaves the group.
-    async fn finish(mut self) -> Result<(), CliError> {
+    async fn finish(mut self) -> Result<Reader, CliError> {
         let flushed = self.flush(true).await;
         drop(self.progress);
         if let Source::Group(consumer) = self.source
@@ -290,6 +306,6 @@ impl Consumption {
             // Nothing is lost by it: the coordinator finds out by itself.
             tracing::debug!(%error, "could not leave the group");
         }
-        flushed.map(drop)
+        flushed
     }
 }

@@ -67,7 +67,7 @@ pub(crate) enum CliError {
         /// What is wrong with it.
         problem: String,
     },
-    /// A signal came before the end of the input.
+    /// A signal came before all was written.
     #[error("interrupted after {records} records, which were written")]
     Interrupted {
         /// How many.
