@@ -65,6 +65,9 @@ impl From<String> for ChangeError {
     }
 }
 
+/// Producer ids that were asked for: the first of them.
+pub(crate) type Reservation = oneshot::Receiver<Result<i64, ChangeError>>;
+
 type Reply<T> = oneshot::Sender<Result<T, ChangeError>>;
 
 enum Change {
@@ -182,6 +185,12 @@ impl Controller {
     /// The first of `count` producer ids that no one was given before, nor will be after a crash.
     pub(crate) async fn reserve_producer_ids(&self, count: i64) -> Result<i64, ChangeError> {
         self.ask(|reply| Change::ReserveProducerIds(count, reply)).await
+    }
+
+    /// Asks for producer ids that can be waited for later; `None` if too much is asked for already.
+    pub(crate) fn begin_reserving_producer_ids(&self, count: i64) -> Option<Reservation> {
+        let (reply, answer) = oneshot::channel();
+        self.queue.try_send(Change::ReserveProducerIds(count, reply)).ok().map(|()| answer)
     }
 }
 

@@ -15,7 +15,7 @@ pub(crate) use broker_config::{BrokerConfigs, fits, is_dynamic};
 pub(crate) use catalog::{Catalog, CatalogError, Partition, Topic};
 pub(crate) use command::Command;
 pub(crate) use config_change::{ConfigChange, Configurable, Edit};
-pub(crate) use controller::{ChangeError, Controller, NewTopic, check_new_name};
+pub(crate) use controller::{ChangeError, Controller, NewTopic, Reservation, check_new_name};
 pub(crate) use image::{Image, TopicImage, WhichTopic};
 pub(crate) use topic_config::{Durability, Kind, TopicConfig, TopicKey};
 
