@@ -228,3 +228,33 @@ fn how_many_partitions_are_asked_for_is_judged_before_where_they_are_to_be() {
     assert_eq!((add(5, &[1]), add(5, &[1, 9])), (INVALID_REPLICA_ASSIGNMENT, INVALID_REPLICA_ASSIGNMENT));
     assert_eq!(add(5, &[1, 1]), 0);
 }
+
+#[test]
+fn a_deletion_in_the_middle_of_which_the_broker_stops_is_finished_at_the_next_start() {
+    const PARTITIONS: i32 = 2000;
+    let dir = tempfile::tempdir().unwrap();
+    let logs = || {
+        let entries = std::fs::read_dir(dir.path().join("data")).unwrap();
+        entries
+            .filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().starts_with("t-"))
+            .count()
+    };
+    let broker = Process::start(dir.path());
+    let mut client = Client::new(&broker);
+    assert_eq!(create(&mut client, vec![topic("t", PARTITIONS)], false), [0]);
+    // The connection goes, so that the stop does not wait for its answer.
+    let named = DeleteTopicState::default().with_name(Some(TopicName(text("t"))));
+    client.send(6, &DeleteTopicsRequest::default().with_topics(vec![named]).with_timeout_ms(30_000));
+    while logs() == PARTITIONS as usize {}
+    drop(client);
+    let process = nix::unistd::Pid::from_raw(broker.pid() as i32);
+    nix::sys::signal::kill(process, nix::sys::signal::Signal::SIGTERM).unwrap();
+    while broker.is_running() {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    drop(broker);
+    let broker = Process::start(dir.path());
+    let mut client = Client::new(&broker);
+    assert_eq!(create(&mut client, vec![topic("t", 1)], false), [0], "its name is free");
+    assert_eq!(logs(), 1);
+}

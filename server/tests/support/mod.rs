@@ -80,6 +80,13 @@ impl Process {
         self.child.id()
     }
 
+    /// Whether it has not ended.
+    pub(crate) fn is_running(&self) -> bool {
+        // Not waited for, it stays as a zombie.
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        !status.lines().any(|line| line.starts_with("State:\tZ"))
+    }
+
     pub(crate) fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
