@@ -7,6 +7,7 @@ use bytes::Bytes;
 use proto_kafka::messages::fetch_request::{FetchPartition, FetchTopic};
 use proto_kafka::messages::join_group_request::JoinGroupRequestProtocol;
 use proto_kafka::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+use proto_kafka::messages::offset_fetch_request::OffsetFetchRequestTopic;
 use proto_kafka::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use proto_kafka::messages::*;
 use ringmain_client::wire::compression::{self, Compression};
@@ -149,6 +150,23 @@ fn millions_of_headers_take_no_memory_of_their_own() {
     assert_eq!(list_offset(&mut client, "t", now), (0, now));
     let grown = broker.resident_max_bytes() - before;
     assert!(grown < 200 * MIB, "{} MiB were taken", grown / MIB);
+}
+
+/// The name stands in the request once; to keep it for each partition would take 960 MB.
+#[test]
+fn a_long_name_with_many_partitions_is_kept_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Process::start(dir.path());
+    let mut client = Client::new(&broker);
+    let before = broker.resident_max_bytes();
+    let name = "t".repeat(32_000);
+    let indexes: Vec<_> = (0..30_000).chain([7]).collect();
+    let topic = OffsetFetchRequestTopic::default().with_name(named(&name)).with_partition_indexes(indexes);
+    let asked = OffsetFetchRequest::default().with_group_id(GroupId(text("g")));
+    let found = client.ask(5, &asked.with_topics(Some(vec![topic])));
+    assert_eq!(found.topics[0].partitions.len(), 30_000);
+    let grown = broker.resident_max_bytes() - before;
+    assert!(grown < 100 * MIB, "{} MiB were taken", grown / MIB);
 }
 
 #[test]

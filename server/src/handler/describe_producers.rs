@@ -8,17 +8,18 @@ use crate::wire::messages::describe_producers_response::{PartitionResponse, Prod
 use crate::wire::messages::{DescribeProducersRequest, DescribeProducersResponse, ProducerId};
 use crate::wire::{ErrorCode, NONE};
 use ringmain_engine::ActiveProducer;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 pub(crate) async fn handle(context: Context, request: DescribeProducersRequest) -> DescribeProducersResponse {
     let mut topics = Vec::with_capacity(request.topics.len());
-    let mut seen = HashSet::new();
+    let mut seen: HashMap<_, HashSet<i32>> = HashMap::new();
     for asked in request.topics {
         let topic = context.broker.catalog.topic(&asked.name);
+        let seen = seen.entry(asked.name.clone()).or_default();
         let mut partitions = Vec::new();
         for index in asked.partition_indexes {
             // Asked for twice, answered once: the answer is much larger than what asks for it.
-            if !seen.insert((asked.name.clone(), index)) {
+            if !seen.insert(index) {
                 continue;
             }
             let partition = topic.as_ref().and_then(|topic| topic.partition(index));

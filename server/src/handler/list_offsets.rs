@@ -15,7 +15,7 @@ use crate::wire::{ErrorCode, NONE};
 use bytes::Bytes;
 use ringmain_client::wire::batch::{Outlines, next_batch};
 use ringmain_engine::{BatchHeader, Log, Offset, Slice};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 
 /// Before this version an answer has no epoch.
@@ -38,12 +38,13 @@ pub(crate) async fn handle(context: Context, request: ListOffsetsRequest) -> Lis
     let version = context.header.version;
     let mut topics = Vec::with_capacity(request.topics.len());
     // A partition asked for twice at one time is answered once: a search by time is dear.
-    let mut seen = HashSet::new();
+    let mut seen: HashMap<_, HashSet<(i32, i64)>> = HashMap::new();
     for asked in request.topics {
         let topic = context.broker.catalog.topic(&asked.name);
+        let seen = seen.entry(asked.name.clone()).or_default();
         let mut partitions = Vec::new();
         for one in asked.partitions {
-            if !seen.insert((asked.name.clone(), one.partition_index, one.timestamp)) {
+            if !seen.insert((one.partition_index, one.timestamp)) {
                 continue;
             }
             let partition = topic.as_ref().and_then(|topic| topic.partition(one.partition_index));

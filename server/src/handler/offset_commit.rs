@@ -12,7 +12,7 @@ use crate::wire::messages::offset_commit_response::{
 };
 use crate::wire::messages::{OffsetCommitRequest, OffsetCommitResponse};
 use crate::wire::{ErrorCode, NONE};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 pub(crate) async fn handle(context: Context, request: OffsetCommitRequest) -> OffsetCommitResponse {
     let catalog = &context.broker.catalog;
@@ -22,18 +22,19 @@ pub(crate) async fn handle(context: Context, request: OffsetCommitRequest) -> Of
     let expires_at_ms =
         (request.retention_time_ms >= 0).then(|| now.saturating_add(request.retention_time_ms));
     let mut accepted = Vec::new();
-    let mut seen = HashSet::new();
+    let mut seen: HashMap<_, HashSet<i32>> = HashMap::new();
     // Each partition with what is wrong with it alone.
     let mut topics = Vec::with_capacity(request.topics.len());
     for asked in request.topics {
         let topic = catalog.topic(&asked.name);
+        let seen = seen.entry(asked.name.clone()).or_default();
         let mut results = Vec::with_capacity(asked.partitions.len());
         for one in asked.partitions {
-            let metadata = one.committed_metadata.as_deref().unwrap_or_default().to_owned();
             // The first word for a partition counts; repeating it would only take memory.
-            if !seen.insert((asked.name.clone(), one.partition_index)) {
+            if !seen.insert(one.partition_index) {
                 continue;
             }
+            let metadata = one.committed_metadata.as_deref().unwrap_or_default().to_owned();
             let known = topic.as_ref().is_some_and(|topic| topic.partition(one.partition_index).is_some());
             let code = if !known {
                 ErrorCode::UnknownTopicOrPartition.code()

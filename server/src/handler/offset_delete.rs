@@ -22,14 +22,17 @@ pub(crate) async fn handle(context: Context, request: OffsetDeleteRequest) -> Of
     };
     for asked in request.topics {
         let topic = catalog.topic(&asked.name);
+        let mut unknown = Vec::new();
         for one in asked.partitions {
             let index = one.partition_index;
             if topic.as_ref().is_some_and(|topic| topic.partition(index).is_some()) {
                 known.insert(TopicPartition { topic: asked.name.to_string(), partition: index });
             } else {
-                let code = ErrorCode::UnknownTopicOrPartition.code();
-                topics.entry(asked.name.to_string()).or_default().push(answer(index, code));
+                unknown.push(answer(index, ErrorCode::UnknownTopicOrPartition.code()));
             }
+        }
+        if !unknown.is_empty() {
+            topics.entry(asked.name.to_string()).or_default().extend(unknown);
         }
     }
     match context.broker.groups.delete_offsets(&request.group_id, known.into_iter().collect()).await {

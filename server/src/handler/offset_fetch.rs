@@ -13,7 +13,7 @@ use crate::wire::messages::offset_fetch_response::{
 };
 use crate::wire::messages::{OffsetFetchRequest, OffsetFetchResponse, TopicName};
 use crate::wire::{NONE, text};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// From here on groups come as a list.
 const LIST_FROM: i16 = 8;
@@ -70,7 +70,19 @@ pub(crate) async fn handle(context: Context, request: OffsetFetchRequest) -> Off
     OffsetFetchResponse::default().with_topics(topics.collect())
 }
 
+/// Each partition once, however often it is asked for: what is told of it is longer than its number. A name is looked
+/// up once, not for each partition: there may be many partitions, and names may be long.
+fn distinct(mut asked: Asked) -> Asked {
+    let mut seen: HashMap<&str, HashSet<i32>> = HashMap::new();
+    for (topic, indexes) in &mut asked {
+        let seen = seen.entry(topic).or_default();
+        indexes.retain(|index| seen.insert(*index));
+    }
+    asked
+}
+
 fn find(context: &Context, group: &str, asked: Option<Asked>) -> Found {
+    let asked = asked.map(distinct);
     context.broker.groups.with_offsets(|offsets| {
         let Some(asked) = asked else {
             let mut topics: BTreeMap<String, Vec<(i32, Committed)>> = BTreeMap::new();
@@ -86,20 +98,14 @@ fn find(context: &Context, group: &str, asked: Option<Asked>) -> Found {
             committed_at_ms: -1,
             expires_at_ms: None,
         };
-        // Each partition once, however often it is asked for: what is told of it is longer than its number.
-        let mut seen = HashSet::new();
         let found = asked.into_iter().map(|(topic, indexes)| {
+            let mut place = TopicPartition { topic, partition: 0 };
             let one = |index: i32| {
-                let partition = TopicPartition { topic: topic.clone(), partition: index };
-                if seen.contains(&partition) {
-                    return None;
-                }
-                let committed = offsets.get(group, &partition).cloned().unwrap_or_else(nothing);
-                seen.insert(partition);
-                Some((index, committed))
+                place.partition = index;
+                (index, offsets.get(group, &place).cloned().unwrap_or_else(nothing))
             };
-            let partitions = indexes.into_iter().filter_map(one).collect();
-            (topic, partitions)
+            let partitions = indexes.into_iter().map(one).collect();
+            (place.topic, partitions)
         });
         found.collect()
     })
