@@ -95,17 +95,11 @@ impl Groups {
         let group = members.coordinator.group(id);
         let since = Clock::of(group);
         let nobody = group.is_some_and(|group| group.state == GroupState::Empty && !group.is_expecting());
-        let (lapsed, kept): (Vec<_>, Vec<_>) = self
-            .with_offsets(|offsets| offsets.of_group(id))
-            .into_iter()
-            .partition(|(one, committed)| since.lapses(&one.topic, committed, wall_ms, retention_ms));
-        if !lapsed.is_empty() {
-            tracing::info!(group = id, offsets = lapsed.len(), "committed offsets lapse");
-            let lapsed: Vec<_> = lapsed.into_iter().map(|(one, _)| one).collect();
-            self.offsets.forget_lapsed(id, &lapsed)?;
-        }
-        if nobody && kept.is_empty() && !self.offsets.is_committing(id) {
-            self.offsets.forget_group(id)?;
+        // Nothing of the group is begun meanwhile, but what was may become durable.
+        let forgotten = self.offsets.forget_lapsed(id, nobody, |one, committed| {
+            since.lapses(&one.topic, committed, wall_ms, retention_ms)
+        })?;
+        if forgotten {
             members.coordinator.forget(id);
         }
         Ok(())

@@ -3,6 +3,7 @@
 
 mod coordinator;
 mod expiry;
+mod forgetting;
 mod group_record;
 mod housekeeping;
 mod machine;

@@ -14,7 +14,7 @@ const VALUE_VERSION: i16 = 3;
 const EXPIRING_VERSION: i16 = 1;
 
 /// The key of a committed offset.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct OffsetKey {
     pub(super) group: Arc<str>,
     pub(super) partition: TopicPartition,

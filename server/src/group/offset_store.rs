@@ -1,5 +1,4 @@
-//! What groups have committed, and the groups themselves, with the topic that keeps them: all is appended here,
-//! and forgotten here.
+//! What groups have committed, and the groups themselves, with the topic that keeps them: all is appended here.
 
 use super::group_record;
 use super::machine::GroupRecord;
@@ -9,7 +8,9 @@ use crate::clock::now_ms;
 use crate::metadata::{Catalog, OFFSETS_TOPIC};
 use crate::replay::{ReplayError, replay};
 use crate::wire::{Cursor, Malformed};
-use ringmain_engine::{AppendError, Appended, BatchBuilder, Completion, Durability, Log, WaitError};
+use ringmain_engine::{
+    AppendError, Appended, BatchBuilder, Completion, Durability, HEADER_BYTES, Log, WaitError,
+};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use thiserror::Error;
@@ -95,16 +96,21 @@ impl State {
         self.counted(&group, |state| state.offsets.insert(key, committed, at));
     }
 
-    fn remove(&mut self, key: &OffsetKey, at: i64) {
+    pub(super) fn remove(&mut self, key: &OffsetKey, at: i64) {
         self.counted(&key.group, |state| state.offsets.remove(key, at));
     }
 
     /// Keeps a group as this value says, or no more.
-    fn keep(&mut self, group: &str, value: Option<Vec<u8>>) {
+    pub(super) fn keep(&mut self, group: &str, value: Option<Vec<u8>>) {
         self.counted(group, |state| match value {
             Some(value) => drop(state.groups.insert(group.into(), value)),
             None => drop(state.groups.remove(group)),
         });
+    }
+
+    /// The keys of commits that are not durable yet.
+    pub(super) fn pending_keys(&self) -> impl Iterator<Item = &OffsetKey> {
+        self.pending.values().flat_map(|(_, queue)| queue.iter().map(|one| &one.key))
     }
 
     /// Applies a record of the log; `at` is its offset.
@@ -130,22 +136,6 @@ impl State {
             _ => {}
         }
         Ok(())
-    }
-
-    /// Takes commits away that match, durable or not.
-    fn keys(&self, wanted: impl Fn(&OffsetKey) -> bool, known: Vec<OffsetKey>) -> Vec<OffsetKey> {
-        let pending = self.pending.values().flat_map(|(_, queue)| queue.iter().map(|one| &one.key));
-        let mut keys: Vec<_> = known.into_iter().chain(pending.filter(|key| wanted(key)).cloned()).collect();
-        keys.sort_by(|a, b| (&a.group, &a.partition).cmp(&(&b.group, &b.partition)));
-        keys.dedup();
-        keys
-    }
-
-    fn forget(&mut self, key: &OffsetKey, at: i64) {
-        for (_, queue) in self.pending.values_mut() {
-            queue.retain(|one| one.key != *key);
-        }
-        self.remove(key, at);
     }
 }
 
@@ -240,87 +230,6 @@ impl OffsetStore {
         Ok(appended.completion)
     }
 
-    /// Forgets some of what a group has committed; `None` if there is none of it.
-    pub(super) fn forget_offsets(
-        &self,
-        group: &str,
-        partitions: &[TopicPartition],
-    ) -> Result<Option<Completion>, WriteError> {
-        let mut state = self.lock();
-        state.settle();
-        let wanted = |key: &OffsetKey| &*key.group == group && partitions.contains(&key.partition);
-        let known = partitions.iter().filter(|partition| state.offsets.get(group, partition).is_some());
-        let known = known.map(|one| OffsetKey { group: group.into(), partition: one.clone() }).collect();
-        let keys = state.keys(wanted, known);
-        self.bury(&mut state, group, &keys, false)
-    }
-
-    /// Forgets what has lapsed, unless it was just committed anew.
-    pub(super) fn forget_lapsed(&self, group: &str, partitions: &[TopicPartition]) -> Result<(), WriteError> {
-        if !self.is_committing(group) {
-            self.forget_offsets(group, partitions)?;
-        }
-        Ok(())
-    }
-
-    /// Whether a commit of the group is under way.
-    pub(super) fn is_committing(&self, group: &str) -> bool {
-        let mut state = self.lock();
-        state.settle();
-        state.pending.values().any(|(_, queue)| queue.iter().any(|one| &*one.key.group == group))
-    }
-
-    /// Forgets a group with all that it has committed; `None` if nothing is kept of it.
-    pub(super) fn forget_group(&self, group: &str) -> Result<Option<Completion>, WriteError> {
-        let mut state = self.lock();
-        state.settle();
-        let known = state.offsets.of_group(group).into_iter();
-        let known = known.map(|(partition, _)| OffsetKey { group: group.into(), partition }).collect();
-        let keys = state.keys(|key| &*key.group == group, known);
-        let kept = state.groups.contains_key(group);
-        self.bury(&mut state, group, &keys, kept)
-    }
-
-    /// Appends that these are gone, in one batch.
-    fn bury(
-        &self,
-        state: &mut State,
-        group: &str,
-        keys: &[OffsetKey],
-        group_too: bool,
-    ) -> Result<Option<Completion>, WriteError> {
-        if keys.is_empty() && !group_too {
-            return Ok(None);
-        }
-        let (_, log) = self.log_of(group)?;
-        let own = group_too.then(|| (group_record::encode_key(group), None));
-        let appended = append(&log, keys.iter().map(|key| (key.encode(), None)).chain(own))?;
-        for (key, at) in keys.iter().zip(appended.base_offset.0..) {
-            state.forget(key, at);
-        }
-        if group_too {
-            state.keep(group, None);
-        }
-        Ok(Some(appended.completion))
-    }
-
-    /// Forgets, durably, what was committed for a topic that was deleted. Blocks.
-    pub(crate) fn forget_topic(&self, topic: &str) -> Result<(), WriteError> {
-        let mut waiting = Vec::new();
-        {
-            let mut state = self.lock();
-            state.settle();
-            let known = state.offsets.of_topic(topic);
-            let keys = state.keys(|key| key.partition.topic == topic, known);
-            for own in keys.chunk_by(|a, b| a.group == b.group) {
-                if let Some(first) = own.first() {
-                    waiting.extend(self.bury(&mut state, &first.group, own, false)?);
-                }
-            }
-        }
-        waiting.iter().try_for_each(|completion| Ok(completion.wait()?))
-    }
-
     /// The logs of the internal topic, if it exists.
     pub(super) fn logs(&self) -> Vec<Arc<Log>> {
         let topic = self.catalog.topic(OFFSETS_TOPIC);
@@ -328,7 +237,7 @@ impl OffsetStore {
     }
 
     /// The log that keeps what a group commits, with its number.
-    fn log_of(&self, group: &str) -> Result<(i32, Arc<Log>), WriteError> {
+    pub(super) fn log_of(&self, group: &str) -> Result<(i32, Arc<Log>), WriteError> {
         let topic = self.catalog.topic(OFFSETS_TOPIC).ok_or(WriteError::NoTopic)?;
         let number = partition_of(group, topic.partitions.len());
         let partition = topic.partition(number).ok_or(WriteError::NoTopic)?;
@@ -336,11 +245,38 @@ impl OffsetStore {
     }
 }
 
-/// Appends records as one batch.
-pub(super) fn append(
+/// A record of the internal topic: key and value. Without one the key is void.
+pub(super) type Record = (Vec<u8>, Option<Vec<u8>>);
+
+/// Records that need not be in one batch are put into batches of about this size, but no larger than the log takes.
+const BATCH_BYTES: usize = 1 << 20;
+/// The most that a record takes in a batch besides its key and value: six numbers of up to five bytes.
+const RECORD_BYTES_MAX: usize = 30;
+
+/// Appends records as several batches, if there are many, and tells of each how many records it has.
+pub(super) fn append_all(
     log: &Arc<Log>,
-    records: impl Iterator<Item = (Vec<u8>, Option<Vec<u8>>)>,
-) -> Result<Appended, AppendError> {
+    records: impl Iterator<Item = Record>,
+    mut appended: impl FnMut(usize, Appended),
+) -> Result<(), AppendError> {
+    let bytes_max = BATCH_BYTES.min(log.config().batch_bytes_max);
+    let mut rest = records.peekable();
+    while rest.peek().is_some() {
+        let mut batch = Vec::new();
+        let mut bytes = HEADER_BYTES;
+        let size = |(key, value): &Record| key.len() + value.as_ref().map_or(0, Vec::len) + RECORD_BYTES_MAX;
+        // A record that is larger by itself goes alone.
+        while let Some(one) = rest.next_if(|one| batch.is_empty() || bytes + size(one) <= bytes_max) {
+            bytes += size(&one);
+            batch.push(one);
+        }
+        appended(batch.len(), append(log, batch.into_iter())?);
+    }
+    Ok(())
+}
+
+/// Appends records as one batch.
+fn append(log: &Arc<Log>, records: impl Iterator<Item = Record>) -> Result<Appended, AppendError> {
     let mut builder = BatchBuilder::new();
     let now = now_ms();
     let bytes_max = log.config().batch_bytes_max;

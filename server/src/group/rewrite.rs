@@ -5,14 +5,12 @@
 
 use super::group_record;
 use super::offset_record::{self, OffsetKey};
-use super::offset_store::{OffsetStore, State, WriteError, append, partition_of};
+use super::offset_store::{OffsetStore, State, WriteError, append_all, partition_of};
 use ringmain_engine::{Completion, CutError, Log, Offset};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use thiserror::Error;
 
-/// Records written again are put into batches of about this size.
-const BATCH_BYTES: usize = 1 << 20;
 /// A log is rewritten when no more than one in so many of its records counts.
 const RECORDS_PER_LIVE_MIN: usize = 2;
 
@@ -66,16 +64,8 @@ impl OffsetStore {
             live.push((group_record::encode_key(""), None));
         }
         let mut last = None;
-        let mut rest = live.into_iter().peekable();
-        while rest.peek().is_some() {
-            let mut size_bytes = 0;
-            let mut batch = Vec::new();
-            while let Some((key, value)) = rest.next_if(|_| size_bytes < BATCH_BYTES) {
-                size_bytes += key.len() + value.as_ref().map_or(0, Vec::len);
-                batch.push((key, value));
-            }
-            last = Some(append(log, batch.into_iter())?.completion);
-        }
+        append_all(log, live.into_iter(), |_, appended| last = Some(appended.completion))
+            .map_err(WriteError::from)?;
         Ok(last.map(|last| (progress.written, last)))
     }
 }

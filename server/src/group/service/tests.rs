@@ -1,5 +1,6 @@
 //! The shell on a store of its own: what is durable when it is answered, what a restart finds.
 
+mod forgetting;
 mod limits;
 mod rewriting;
 
