@@ -251,7 +251,7 @@ pub(super) type Record = (Vec<u8>, Option<Vec<u8>>);
 /// Records that need not be in one batch are put into batches of about this size, but no larger than the log takes.
 const BATCH_BYTES: usize = 1 << 20;
 /// The most that a record takes in a batch besides its key and value: six numbers of up to five bytes.
-const RECORD_BYTES_MAX: usize = 30;
+pub(super) const RECORD_BYTES_MAX: usize = 30;
 
 /// Appends records as several batches, if there are many, and tells of each how many records it has.
 pub(super) fn append_all(

@@ -1,6 +1,9 @@
 //! Rewriting the logs of the internal topic, with crashes in between.
 
 use super::*;
+use crate::group::machine::{GroupRecord, MemberRecord};
+use crate::group::offset_store::partition_of;
+use crate::group::rewrite::RewriteError;
 use ringmain_engine::sim::{self, Disk};
 
 fn records(broker: &Broker) -> i64 {
@@ -75,6 +78,76 @@ fn a_log_that_is_not_worth_it_is_left_alone() {
     }
     assert_eq!(broker.groups.offsets.rewrite(1000).unwrap(), 0, "it is small");
     assert_eq!(broker.groups.offsets.rewrite(12).unwrap(), 1);
+}
+
+/// A group of so many bytes.
+fn large(bytes: usize) -> GroupRecord {
+    let member = MemberRecord {
+        member_id: "m".into(),
+        instance_id: None,
+        client_id: "client".into(),
+        client_host: "/127.0.0.1".into(),
+        rebalance_timeout_ms: 1,
+        session_timeout_ms: 1,
+        subscription: subscription("t"),
+        assignment: vec![0; bytes].into(),
+    };
+    GroupRecord {
+        protocol_type: "consumer".into(),
+        generation: 1,
+        protocol: None,
+        leader: None,
+        since_ms: None,
+        members: vec![member],
+    }
+}
+
+#[test]
+fn few_large_records_are_worth_it_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::open(dir.path());
+    broker.run(broker.groups.offsets_topic()).unwrap();
+    let offsets = &broker.groups.offsets;
+    let keep = |group: &str| offsets.keep_group(group, &large(10 << 20)).unwrap().wait().unwrap();
+    (0..5).for_each(|_| keep("g"));
+    assert_eq!(offsets.rewrite(10_000).unwrap(), 1);
+    let bytes =
+        |broker: &Broker| broker.groups.offsets.logs().iter().map(|log| log.size_bytes()).sum::<u64>();
+    assert!(bytes(&broker) < 25 << 20, "{} bytes", bytes(&broker));
+    assert_eq!(offsets.rewrite(10_000).unwrap(), 0, "nothing is void now");
+    // What counts is no reason, however much it is.
+    (0..4).for_each(|n| keep(&format!("g{n}")));
+    assert_eq!(offsets.rewrite(10_000).unwrap(), 0);
+}
+
+#[test]
+fn a_batch_is_no_larger_than_the_log_takes_and_one_bad_log_holds_up_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::open(dir.path());
+    let create = |bytes_max: usize| BTreeMap::from([("max.message.bytes".to_owned(), bytes_max.to_string())]);
+    let name = OFFSETS_TOPIC.to_owned();
+    let new = NewTopic { name, partitions: 2, config: create(2 << 20), validate_only: false };
+    let topic = broker.run(broker.controller.create(new)).unwrap().unwrap();
+    let offsets = &broker.groups.offsets;
+    let keep = |number: i32, bytes: usize, count: usize| {
+        let names = (0..).map(|n: i32| format!("{bytes}-{n}"));
+        for name in names.filter(|name| partition_of(name, 2) == number).take(count) {
+            (0..2).for_each(|_| offsets.keep_group(&name, &large(bytes)).unwrap().wait().unwrap());
+        }
+    };
+    // In whatever order they come, a large one does not fit in addition to a small one.
+    keep(0, 900 << 10, 4);
+    keep(0, 1900 << 10, 4);
+    assert_eq!(offsets.rewrite(1).unwrap(), 1);
+    // What one log has it takes no more.
+    keep(0, 1900 << 10, 4);
+    keep(1, 1000, 4);
+    broker.groups.catalog.configure(topic.id, create(1 << 20)).unwrap();
+    let last = &offsets.logs()[1];
+    let records = || last.progress().written.0 - last.progress().start.0;
+    assert_eq!(records(), 8);
+    assert!(matches!(offsets.rewrite(1), Err(RewriteError::Write(WriteError::Append(_)))));
+    assert_eq!(records(), 4);
 }
 
 /// The machine turns off in the middle of any operation of a rewrite, on a disk that loses what was not synced. A
