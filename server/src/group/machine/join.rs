@@ -151,6 +151,7 @@ impl Group {
         let fenced = || (Error::FencedInstance, before.to_owned());
         out.extend(member.joining.take().map(|token| Effect::Joined(token, Err(fenced()))));
         out.extend(member.syncing.take().map(|token| Effect::Synced(token, Err(Error::FencedInstance))));
+        self.give_up_returned(before, Error::FencedInstance, out);
         let instance_id = request.member.instance_id.clone().unwrap_or_default();
         out.push(Effect::Notice(Notice::Replaced {
             instance_id: instance_id.clone(),
@@ -174,6 +175,17 @@ impl Group {
         }
         self.wait_to_join(&id, token, out);
         self.rebalance(reason, now, out);
+    }
+
+    /// Nobody waits for a static member's new id to be stored any more.
+    pub(super) fn give_up_returned(&mut self, id: &str, error: Error, out: &mut Vec<Effect>) {
+        self.returned.retain(|_, one| {
+            let stays = one.member_id != id;
+            if !stays {
+                out.push(Effect::Joined(one.token, Err((error, id.to_owned()))));
+            }
+            stays
+        });
     }
 
     /// A static member's new id is stored.

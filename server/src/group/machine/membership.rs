@@ -64,6 +64,7 @@ impl Group {
     /// Says whether a member went: one that is only expected is none yet.
     fn drop_member(&mut self, id: &str, out: &mut Vec<Effect>) -> bool {
         self.expected.remove(id);
+        self.give_up_returned(id, Error::UnknownMember, out);
         let Some(member) = self.members.remove(id) else { return false };
         if let Some(instance) = &member.instance_id {
             self.instances.remove(instance);

@@ -83,6 +83,21 @@ fn one_whose_new_id_cannot_be_stored_comes_again() {
     assert_eq!(joined(&store(&mut group, &effects, true, 10), 7).member_id, "b3");
 }
 
+/// Its answer waits for the disk meanwhile, and the group may be forgotten before that is done.
+#[test]
+fn one_that_comes_back_is_answered_when_it_is_removed_or_replaced() {
+    let (mut group, _) = pair();
+    step(|out| group.join(fixed("", "b2", "ib"), 6, at(10), out));
+    let effects = step(|out| group.join(fixed("", "b3", "ib"), 7, at(11), out));
+    assert_eq!(effects[0], Effect::Joined(6, Err((Error::FencedInstance, "b2".into()))));
+    let stores = effects;
+    let who = Identity { member_id: String::new(), instance_id: Some("ib".into()) };
+    let effects = step(|out| assert_eq!(group.leave(&[(who, "a test".into())], at(12), out), [Ok(())]));
+    assert_eq!(effects[0], Effect::Joined(7, Err((Error::UnknownMember, "b3".into()))));
+    assert_eq!(store(&mut group, &stores, true, 13), [], "each is answered once");
+    assert!(group.returned.is_empty());
+}
+
 #[test]
 fn a_restart_during_a_rebalance_fences_who_waits() {
     let (mut group, id) = pair();
