@@ -6,13 +6,15 @@
 
 mod join;
 mod membership;
+pub(super) mod memory;
 mod messages;
 mod record;
 mod sync;
 
+pub(crate) use memory::Held;
 pub(crate) use messages::{
-    Effect, Error, Generation, Held, Identity, JoinReply, JoinRequest, Joined, JoinedMember, Life, Millis,
-    Notice, Now, Protocol, StoreId, SyncReply, SyncRequest, Synced, Token,
+    Effect, Error, Generation, Identity, JoinReply, JoinRequest, Joined, JoinedMember, Life, Millis, Notice,
+    Now, Protocol, StoreId, SyncReply, SyncRequest, Synced, Token,
 };
 pub(crate) use record::{GroupRecord, MemberRecord};
 
@@ -106,7 +108,7 @@ struct Returned {
 struct Expected {
     lapses: Millis,
     /// For the id.
-    _held: Held,
+    held: Held,
 }
 
 /// One group.
@@ -133,7 +135,7 @@ pub(crate) struct Group {
     hold: Option<Hold>,
     /// The leader's shares, which count once they are stored.
     storing: Option<(StoreId, BTreeMap<String, Bytes>)>,
-    /// For the shares that were brought last.
+    /// For the shares that were brought last, and those that come after them.
     shares_held: Held,
     returned: BTreeMap<StoreId, Returned>,
     /// How often it was given to be stored.
@@ -261,7 +263,6 @@ impl Group {
         self.enter(GroupState::CompletingRebalance, now);
         self.deadline = Some(now.ms + self.patience());
         out.push(Effect::Notice(Notice::Generation { id: self.generation, members: self.members.len() }));
-        self.shares_held = None;
         let answers: Vec<_> = self.members.keys().map(|id| self.joined(id)).collect();
         for (member, answer) in self.members.values_mut().zip(answers) {
             member.assignment = Bytes::new();

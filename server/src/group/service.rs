@@ -4,9 +4,10 @@ mod members;
 
 use super::coordinator::{Coordinator, Limits};
 use super::housekeeping::Retention;
+use super::machine::memory::Memory;
 use super::machine::{
-    Effect, Error, Generation, Group, Held, Identity, JoinReply, JoinRequest, Millis, Now, Protocol,
-    SyncReply, SyncRequest,
+    Effect, Error, Generation, Group, Held, Identity, JoinReply, JoinRequest, Millis, Now, SyncReply,
+    SyncRequest,
 };
 use super::offset_store::{OffsetStore, WriteError};
 use super::offsets::{Committed, Offsets, TopicPartition};
@@ -26,10 +27,8 @@ const OFFSETS_BATCH_BYTES_MAX: usize = 16 << 20;
 /// Segments of the internal topic are small, since only whole ones are removed when it is rewritten.
 const OFFSETS_SEGMENT_BYTES: usize = 8 << 20;
 
-/// What a member takes besides what it says.
-const MEMBER_BYTES: usize = 512;
-/// What an id that was given out takes besides itself.
-const EXPECTED_BYTES: usize = 128;
+/// Ids that members have not come with yet take one part in so many of the memory for groups at most.
+const IDS_SHARE: usize = 4;
 /// Protocols that a member may offer.
 const PROTOCOLS_MAX: usize = 100;
 /// How often groups that nobody uses are looked for at most when there is no room for another.
@@ -62,6 +61,8 @@ pub(crate) struct Groups {
     timer: Notify,
     /// Bytes that members and their shares may still take.
     memory: Arc<Semaphore>,
+    /// Of these, those that ids may still take with which members have not come yet.
+    ids_memory: Arc<Semaphore>,
 }
 
 impl Groups {
@@ -75,6 +76,7 @@ impl Groups {
         offsets_partitions: i32,
     ) -> Self {
         let now = now();
+        let memory_bytes = limits.memory_bytes_max.min(Semaphore::MAX_PERMITS);
         let mut coordinator = Coordinator::new(limits);
         for (id, record) in offsets.kept_groups() {
             tracing::debug!(group = id, members = record.members.len(), "group loaded");
@@ -89,7 +91,8 @@ impl Groups {
             retention,
             timer_due: AtomicU64::new(Millis::MAX),
             timer: Notify::new(),
-            memory: Arc::new(Semaphore::new(limits.memory_bytes_max.min(Semaphore::MAX_PERMITS))),
+            memory: Arc::new(Semaphore::new(memory_bytes)),
+            ids_memory: Arc::new(Semaphore::new(memory_bytes / IDS_SHARE)),
         }
     }
 
@@ -132,10 +135,14 @@ impl Groups {
     }
 
     /// Takes of the memory for groups, if so much is left. Groups that were kept over a restart take none.
-    fn hold(&self, group: &str, bytes: usize) -> Result<Held, Error> {
+    fn hold(&self, group: &str, bytes: usize, for_id: bool) -> Result<Held, Error> {
+        if bytes == 0 {
+            return Ok(None);
+        }
         let bytes = u32::try_from(bytes).map_err(|_| Error::NoMemory)?;
-        let held = Arc::clone(&self.memory).try_acquire_many_owned(bytes);
-        held.map(|held| Some(Arc::new(held))).map_err(|_| {
+        let take = |memory: &Arc<Semaphore>| Arc::clone(memory).try_acquire_many_owned(bytes);
+        let ids = for_id.then(|| take(&self.ids_memory)).transpose();
+        ids.and_then(|ids| Ok(Memory::new(take(&self.memory)?, ids))).map_err(|_| {
             tracing::warn!(group, "refused: {bytes} bytes more than groups.memory.max.bytes leaves");
             Error::NoMemory
         })
@@ -146,8 +153,6 @@ impl Groups {
         if request.protocols.len() > PROTOCOLS_MAX {
             return Err((Error::InconsistentProtocol, member_id));
         }
-        let held = self.hold(group, bytes_kept(&request));
-        request.held = held.map_err(|err| (err, member_id.clone()))?;
         // Groups are kept there.
         if let Err(err) = self.offsets_topic().await {
             tracing::warn!(group, "nobody can join: {OFFSETS_TOPIC} cannot be made: {err}");
@@ -155,10 +160,16 @@ impl Groups {
         }
         self.make_room(group);
         let (sender, answer) = oneshot::channel();
-        let ((), unsettled) = self.step(group, |members, now, out| {
+        let (held, unsettled) = self.step(group, |members, now, out| {
+            let known = members.coordinator.group(group);
+            let has = known.map_or(0, |known| known.bytes_held(&request.member));
+            let more = request.bytes_kept().saturating_sub(has);
+            request.held = self.hold(group, more, request.asks_for_id())?;
             let token = members.token(Waiting::Join(sender));
             members.coordinator.join(group, request, token, now, out);
+            Ok(())
         });
+        held.map_err(|err| (err, member_id.clone()))?;
         self.settle(unsettled).await;
         answer.await.unwrap_or(Err((Error::UnknownMember, member_id)))
     }
@@ -182,22 +193,18 @@ impl Groups {
     }
 
     pub(crate) async fn sync(&self, group: &str, mut request: SyncRequest) -> SyncReply {
-        if !request.assignments.is_empty() {
-            // Those of others are not kept.
-            self.with_group(group, |known| {
-                let is_member = |id: &String| known.is_some_and(|known| known.members.contains_key(id));
-                request.assignments.retain(|(id, _)| is_member(id));
-            });
-        }
-        let shares: usize = request.assignments.iter().map(|(id, share)| id.len() + share.len()).sum();
-        if shares > 0 {
-            request.held = self.hold(group, shares)?;
-        }
         let (sender, answer) = oneshot::channel();
-        let ((), unsettled) = self.step(group, |members, now, out| {
+        let (held, unsettled) = self.step(group, |members, now, out| {
+            if let Some(known) = members.coordinator.group(group) {
+                // Those of others are not kept.
+                request.assignments.retain(|(id, _)| known.members.contains_key(id));
+                request.held = self.hold(group, known.shares_bytes_more(&request), false)?;
+            }
             let token = members.token(Waiting::Sync(sender));
             members.coordinator.sync(group, request, token, now.ms, out);
+            Ok(())
         });
+        held?;
         self.settle(unsettled).await;
         answer.await.unwrap_or(Err(Error::UnknownMember))
     }
@@ -396,15 +403,6 @@ impl Groups {
 /// What groups go by at this moment.
 fn now() -> Now {
     Now { ms: clock::monotonic_ms(), wall_ms: Millis::try_from(clock::now_ms()).unwrap_or(0) }
-}
-
-/// What is kept of a request to join.
-fn bytes_kept(request: &JoinRequest) -> usize {
-    if request.asks_for_id() {
-        return EXPECTED_BYTES + request.new_member_id.len();
-    }
-    let said = |one: &Protocol| size_of::<Protocol>() + one.name.len() + one.metadata.len();
-    MEMBER_BYTES + request.protocols.iter().map(said).sum::<usize>()
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Joining a group: new members, members that come again, static members that were away.
 
+use super::memory::together;
 use super::{
     Effect, Error, Expected, Group, GroupState, Identity, JoinRequest, Joined, JoinedMember,
     NEW_MEMBER_WAIT_MS, Notice, Now, Returned, StoreId, Token, supported,
@@ -11,7 +12,7 @@ const NAME_BYTES_MAX: usize = 1024;
 const INSTANCE_ID_BYTES_MAX: usize = 249;
 
 impl Group {
-    pub(crate) fn join(&mut self, request: JoinRequest, token: Token, now: Now, out: &mut Vec<Effect>) {
+    pub(crate) fn join(&mut self, mut request: JoinRequest, token: Token, now: Now, out: &mut Vec<Effect>) {
         let Identity { member_id, instance_id } = request.member.clone();
         let refuse = |error, id: &str| Effect::Joined(token, Err((error, id.to_owned())));
         if instance_id.as_ref().is_some_and(|id| id.is_empty() || id.len() > INSTANCE_ID_BYTES_MAX) {
@@ -39,12 +40,15 @@ impl Group {
                     }
                     out.push(refuse(Error::MemberIdRequired, &request.new_member_id));
                     let lapses = now.ms + request.session_timeout_ms;
-                    self.expected.insert(request.new_member_id, Expected { lapses, _held: request.held });
+                    self.expected.insert(request.new_member_id, Expected { lapses, held: request.held });
                 }
                 None => self.add(request.new_member_id.clone(), request, token, now, out),
             }
-        } else if instance_id.is_none() && self.expected.remove(&member_id).is_some() {
-            self.add(member_id, request, token, now, out);
+        } else if instance_id.is_none()
+            && let Some(expected) = self.expected.remove(&member_id)
+        {
+            let held = together(expected.held, request.held.take(), usize::MAX);
+            self.add(member_id, JoinRequest { held, ..request }, token, now, out);
         } else if let Err(error) = self.identify(&request.member) {
             out.push(refuse(error, &member_id));
         } else {
@@ -102,6 +106,7 @@ impl Group {
 
     /// What the member says of itself counts from here on.
     fn admit(&mut self, id: &str, request: JoinRequest, now: Now) {
+        let bytes = request.bytes_kept();
         self.protocol_type = request.protocol_type;
         if let Some(instance) = &request.member.instance_id {
             self.instances.insert(instance.clone(), id.to_owned());
@@ -115,7 +120,7 @@ impl Group {
         member.session_timeout_ms = request.session_timeout_ms;
         member.rebalance_timeout_ms = request.rebalance_timeout_ms;
         member.protocols = request.protocols;
-        member.held = request.held;
+        member.held = together(member.held.take(), request.held, bytes);
         member.expires = now.ms + request.session_timeout_ms;
     }
 

@@ -1,10 +1,8 @@
 //! What goes into a group and what comes out of it.
 
-use super::GroupRecord;
+use super::{GroupRecord, Held};
 use bytes::Bytes;
-use std::sync::Arc;
 use thiserror::Error;
-use tokio::sync::OwnedSemaphorePermit;
 
 /// Who waits for an answer; chosen by the shell.
 pub(crate) type Token = u64;
@@ -98,7 +96,8 @@ pub(crate) struct JoinRequest {
     pub(crate) protocols: Vec<Protocol>,
     /// Why it joins, in the client's words.
     pub(crate) reason: String,
-    /// What it takes of the memory for groups: of all that it says, or of the id alone if that is all it gets.
+    /// What it takes of the memory for groups, for all that it says or for the id alone if that is all it gets, beyond
+    /// what is taken for it already.
     pub(crate) held: Held,
 }
 
@@ -108,9 +107,6 @@ impl JoinRequest {
         self.id_required && self.member.member_id.is_empty() && self.member.instance_id.is_none()
     }
 }
-
-/// Memory that what a member or leader said takes; given back when that is forgotten.
-pub(crate) type Held = Option<Arc<OwnedSemaphorePermit>>;
 
 /// A member as the leader is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -162,7 +158,7 @@ pub(crate) struct SyncRequest {
     pub(crate) protocol_type: Option<String>,
     pub(crate) protocol: Option<String>,
     pub(crate) assignments: Vec<(String, Bytes)>,
-    /// What they take of the memory for groups.
+    /// What they take of the memory for groups, beyond what is taken for the shares before them.
     pub(crate) held: Held,
 }
 

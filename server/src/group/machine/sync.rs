@@ -1,5 +1,6 @@
 //! Getting one's share: the leader's are stored first, then everybody gets theirs.
 
+use super::memory::together;
 use super::{Effect, Error, Group, GroupState, Millis, Now, StoreId, SyncRequest, Synced, Token};
 
 impl Group {
@@ -8,6 +9,7 @@ impl Group {
             out.push(Effect::Synced(token, Err(error)));
             return;
         }
+        let bytes = request.shares_bytes();
         let id = request.generation.member.member_id;
         let Some(member) = self.members.get_mut(&id) else { return };
         member.expires = now + member.session_timeout_ms;
@@ -21,12 +23,12 @@ impl Group {
         if let Some(earlier) = member.syncing.replace(token) {
             out.push(Effect::Synced(earlier, Err(Error::UnknownMember)));
         }
-        if id == self.leader && self.storing.is_none() {
+        if self.takes_shares_of(&id) {
             let known = |id: &String| self.members.contains_key(id);
             let shares = request.assignments.into_iter().filter(|(id, _)| known(id)).collect();
             let store = self.store(&shares, out);
             self.storing = Some((store, shares));
-            self.shares_held = request.held;
+            self.shares_held = together(self.shares_held.take(), request.held, bytes);
         }
     }
 

@@ -1,6 +1,7 @@
 //! What clients may have kept for them, and when it is given back.
 
 use super::*;
+use crate::group::machine::memory::{EXPECTED_BYTES, MEMBER_BYTES};
 
 fn free(broker: &Broker) -> usize {
     broker.groups.memory.available_permits()
@@ -55,6 +56,51 @@ fn a_group_takes_memory_for_its_members_shares_only_and_none_when_they_are_gone(
     assert_eq!((broker.groups.list().len(), free(&broker)), (1, all));
 }
 
+/// Else a group that rebalances while the memory is taken would lose all of its members.
+#[test]
+fn whoever_is_in_a_group_comes_again_though_no_memory_is_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::open(dir.path());
+    let all = free(&broker);
+    let saying = |bytes: usize| vec![Protocol { name: "range".into(), metadata: vec![0; bytes].into() }];
+    let large = |bytes| JoinRequest { protocols: saying(bytes), ..newcomer(None) };
+    let first = broker.run(broker.groups.join("g", large(200_000))).unwrap();
+    let member = Identity { member_id: first.member_id, instance_id: None };
+    let shares = |generation: i32, bytes: usize| SyncRequest {
+        generation: Generation { id: generation, member: member.clone() },
+        protocol_type: None,
+        protocol: None,
+        assignments: vec![(member.member_id.clone(), vec![0; bytes].into())],
+        held: None,
+    };
+    broker.run(broker.groups.sync("g", shares(first.generation, 100_000))).unwrap();
+    let fixed = JoinRequest { protocols: saying(100_000), ..newcomer(Some("i")) };
+    broker.run(broker.groups.join("fixed", fixed.clone())).unwrap();
+    let before = free(&broker);
+    // Somebody else takes what is left, but for a little.
+    let other = broker.run(broker.groups.join("other", large(before - 2000))).unwrap();
+    assert!(free(&broker) < 2000);
+    let again = |bytes| JoinRequest { member: member.clone(), ..large(bytes) };
+    let second = broker.run(broker.groups.join("g", again(200_000))).unwrap();
+    assert_eq!(second.generation, first.generation + 1);
+    broker.run(broker.groups.sync("g", shares(second.generation, 100_000))).unwrap();
+    // Shares that are not kept, since they are there, take none.
+    broker.run(broker.groups.sync("g", shares(second.generation, 100_000))).unwrap();
+    let fixed = JoinRequest { new_member_id: format!("m-{}", uuid::Uuid::new_v4()), ..fixed };
+    broker.run(broker.groups.join("fixed", fixed)).unwrap();
+    // Whoever wants more than there is stays as it was; whoever wants less gives the rest back.
+    let refused = broker.run(broker.groups.join("g", again(300_000)));
+    assert_eq!(refused, Err((Error::NoMemory, member.member_id.clone())));
+    let third = broker.run(broker.groups.join("g", again(150_000))).unwrap();
+    assert!((50_000..52_000).contains(&free(&broker)), "{}", free(&broker));
+    broker.run(broker.groups.sync("g", shares(third.generation, 150_000))).unwrap();
+    leave(&broker, "g", &member.member_id);
+    leave(&broker, "other", &other.member_id);
+    let who = Identity { member_id: String::new(), instance_id: Some("i".into()) };
+    assert_eq!(broker.run(broker.groups.leave("fixed", &[(who, "done".into())])), [Ok(())]);
+    assert_eq!(free(&broker), all);
+}
+
 #[test]
 fn ids_given_out_take_memory_until_they_lapse() {
     let dir = tempfile::tempdir().unwrap();
@@ -73,6 +119,52 @@ fn ids_given_out_take_memory_until_they_lapse() {
     std::thread::sleep(Duration::from_millis(30));
     assert!(broker.groups.tick().is_empty());
     assert_eq!((broker.groups.list().len(), free(&broker)), (0, all));
+}
+
+#[test]
+fn ids_given_out_leave_memory_to_members() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::open(dir.path());
+    let all = free(&broker);
+    let given = |n: usize| {
+        let new_member_id = format!("{n:030000}");
+        let request = JoinRequest { id_required: true, new_member_id, ..newcomer(None) };
+        broker.run(broker.groups.join(&format!("g{}", n % 5), request)).unwrap_err()
+    };
+    let outcomes: Vec<_> = (0..40).map(given).collect();
+    let refused = outcomes.iter().position(|(err, _)| *err == Error::NoMemory).unwrap();
+    assert_eq!(refused, all / IDS_SHARE / (30_000 + EXPECTED_BYTES));
+    assert!(outcomes[refused..].iter().all(|(err, _)| *err == Error::NoMemory));
+    // Whoever comes with its id leaves room for another one.
+    let id = &outcomes[0].1;
+    let member = Identity { member_id: id.clone(), instance_id: None };
+    let before = free(&broker);
+    let waits = broker.groups.join("g0", JoinRequest { member, ..newcomer(None) });
+    let waited = broker.run(async { tokio::time::timeout(Duration::from_millis(20), waits).await });
+    assert!(waited.is_err(), "for those who have not come");
+    assert!((MEMBER_BYTES..MEMBER_BYTES + 100).contains(&(before - free(&broker) + EXPECTED_BYTES)));
+    assert_eq!(given(5).0, Error::MemberIdRequired);
+}
+
+#[test]
+fn what_a_member_is_called_is_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::open(dir.path());
+    let all = free(&broker);
+    let taken = |request: JoinRequest| {
+        let before = free(&broker);
+        broker.run(broker.groups.join(&request.new_member_id.clone(), request)).unwrap();
+        before - free(&broker)
+    };
+    let named = |id: usize, client: usize, instance: Option<&str>| JoinRequest {
+        new_member_id: "m".repeat(id),
+        client_id: "c".repeat(client),
+        ..newcomer(instance)
+    };
+    let least = taken(named(1, 0, None));
+    assert_eq!(taken(named(1000, 20_000, None)), least + 999 + 20_000);
+    assert_eq!(taken(named(2, 0, Some(&"i".repeat(200)))), least + 1 + 200);
+    assert!(all - free(&broker) > 3 * MEMBER_BYTES);
 }
 
 #[test]
