@@ -11,7 +11,7 @@ use crate::wire::{Cursor, Malformed};
 use ringmain_engine::{
     AppendError, Appended, BatchBuilder, Completion, Durability, HEADER_BYTES, Log, WaitError,
 };
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use thiserror::Error;
 
@@ -163,13 +163,18 @@ impl OffsetStore {
         look(&state.offsets)
     }
 
-    /// Whether a group that nobody is in may commit: it has before, or there are fewer such groups than this. Each
-    /// commit under way might be of one more.
+    /// Whether a group that nobody is in may commit: it has before, or there are fewer such groups than this, with
+    /// those whose first commit is under way.
     pub(super) fn has_room_for(&self, group: &str, only_committed_max: usize) -> bool {
         let mut state = self.lock();
         state.settle();
-        let pending: usize = state.pending.values().map(|(_, queue)| queue.len()).sum();
-        state.offsets.has_group(group) || state.only_committed() + pending < only_committed_max
+        if state.offsets.has_group(group) {
+            return true;
+        }
+        let is_new = |group: &str| !state.offsets.has_group(group) && !state.groups.contains_key(group);
+        let begun: HashSet<&str> =
+            state.pending_keys().map(|key| &*key.group).filter(|group| is_new(group)).collect();
+        begun.contains(group) || state.only_committed() + begun.len() < only_committed_max
     }
 
     /// The groups that were kept.

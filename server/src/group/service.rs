@@ -158,7 +158,7 @@ impl Groups {
             tracing::warn!(group, "nobody can join: {OFFSETS_TOPIC} cannot be made: {err}");
             return Err((Error::NotStored, member_id));
         }
-        self.make_room(group);
+        self.make_room(|coordinator| coordinator.is_full() && coordinator.group(group).is_none());
         let (sender, answer) = oneshot::channel();
         let (held, unsettled) = self.step(group, |members, now, out| {
             let known = members.coordinator.group(group);
@@ -174,17 +174,14 @@ impl Groups {
         answer.await.unwrap_or(Err((Error::UnknownMember, member_id)))
     }
 
-    /// Forgets groups that nobody uses if the group would find no room else. That looks at all groups, so that those
+    /// Forgets groups that nobody uses if a group would find no room else. That looks at all groups, so that those
     /// who come again and again do not have it done each time.
-    fn make_room(&self, group: &str) {
+    fn make_room(&self, is_needed: impl Fn(&Coordinator) -> bool) {
         {
             let mut members = self.lock();
             let now = clock::monotonic_ms();
             let recent = |made: Millis| now.saturating_sub(made) < MAKE_ROOM_INTERVAL_MS;
-            if !members.coordinator.is_full()
-                || members.coordinator.group(group).is_some()
-                || members.made_room_ms.is_some_and(recent)
-            {
+            if members.made_room_ms.is_some_and(recent) || !is_needed(&members.coordinator) {
                 return;
             }
             members.made_room_ms = Some(now);
@@ -232,14 +229,20 @@ impl Groups {
         if !offsets.is_empty() {
             self.offsets_topic().await?;
         }
+        let no_room = |coordinator: &Coordinator| {
+            coordinator.group(group).is_none() && !self.offsets.has_room_for(group, coordinator.room())
+        };
+        // Whoever claims a generation of a group that is not known is refused.
+        if !offsets.is_empty() && generation.id < 0 {
+            self.make_room(no_room);
+        }
         // In one step: the generation cannot end between the look and the append.
         let (begun, _) = self.step(group, |members, now, _| {
             members.coordinator.may_commit(group, generation, now.ms)?;
             if offsets.is_empty() {
                 return Ok(None);
             }
-            let coordinator = &members.coordinator;
-            if coordinator.group(group).is_none() && !self.offsets.has_room_for(group, coordinator.room()) {
+            if no_room(&members.coordinator) {
                 return Err(Error::TooManyGroups.into());
             }
             Ok::<_, CommitError>(Some(self.offsets.begin(group, offsets)?))

@@ -237,6 +237,43 @@ fn groups_that_only_commit_end_at_the_number_of_groups() {
     is_full(&broker);
 }
 
+#[test]
+fn groups_that_nobody_uses_make_room_for_those_that_only_commit() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::open(dir.path());
+    broker.create("t");
+    for n in 0..GROUPS_MAX - 1 {
+        let group = format!("unused-{n}");
+        let generation = broker.join(&group, None);
+        leave(&broker, &group, &generation.member.member_id);
+    }
+    broker.commit("first", 0, 1).unwrap();
+    assert_eq!(broker.groups.list().len(), GROUPS_MAX);
+    broker.commit("second", 0, 1).unwrap();
+    assert_eq!(broker.groups.list().into_keys().collect::<Vec<_>>(), ["first", "second"]);
+}
+
+#[test]
+fn a_commit_under_way_counts_as_one_group_however_many_partitions_it_has() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::open(dir.path());
+    broker.create("t");
+    let offsets = &broker.groups.offsets;
+    broker.commit("known", 0, 1).unwrap();
+    for round in 0..20 {
+        let many = || (0..20).map(|partition| (place(partition), committed(round))).collect();
+        let begun = [offsets.begin("new", many()).unwrap(), offsets.begin("known", many()).unwrap()];
+        assert!(offsets.has_room_for("late", 3));
+        assert!(!offsets.has_room_for("late", 2));
+        assert!(offsets.has_room_for("new", 2), "it is one of them");
+        for commit in begun {
+            commit.completion.as_ref().unwrap().wait().unwrap();
+            offsets.end(&commit, true);
+        }
+        broker.run(broker.groups.delete("new")).unwrap();
+    }
+}
+
 /// The clocks of the shell: what it stamps is the time of day, by which what was committed lapses.
 #[test]
 fn a_clock_that_was_set_forward_ends_no_offsets_early() {
