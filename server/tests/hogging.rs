@@ -7,6 +7,7 @@ use bytes::Bytes;
 use proto_kafka::messages::fetch_request::{FetchPartition, FetchTopic};
 use proto_kafka::messages::join_group_request::JoinGroupRequestProtocol;
 use proto_kafka::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+use proto_kafka::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use proto_kafka::messages::offset_fetch_request::OffsetFetchRequestTopic;
 use proto_kafka::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use proto_kafka::messages::*;
@@ -22,6 +23,7 @@ const MIB: u64 = 1 << 20;
 const CRC_AT: usize = 17;
 const ATTRIBUTES_AT: usize = 21;
 const INVALID_TIMESTAMP: i16 = 32;
+const COORDINATOR_NOT_AVAILABLE: i16 = 15;
 /// Beyond `message.timestamp.after.max.ms`.
 const LATE_MS: i64 = 2 * 3_600_000;
 const ADMIN: [&str; 2] = ["--set", "admin.listener=127.0.0.1:0"];
@@ -167,6 +169,28 @@ fn a_long_name_with_many_partitions_is_kept_once() {
     assert_eq!(found.topics[0].partitions.len(), 30_000);
     let grown = broker.resident_max_bytes() - before;
     assert!(grown < 100 * MIB, "{} MiB were taken", grown / MIB);
+}
+
+#[test]
+fn committed_offsets_end_at_the_memory_that_they_may_take() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Process::start_with(dir.path(), &["--set", "offsets.memory.max.bytes=1048576"]);
+    let mut client = Client::new(&broker);
+    create(&mut client.stream, "t");
+    let said = "m".repeat(4096);
+    let mut commit = |group: usize, said: &str| {
+        let partition = OffsetCommitRequestPartition::default().with_committed_metadata(Some(text(said)));
+        let topic =
+            OffsetCommitRequestTopic::default().with_name(named("t")).with_partitions(vec![partition]);
+        let asked = OffsetCommitRequest::default().with_group_id(GroupId(text(&group.to_string())));
+        let asked = asked.with_generation_id_or_member_epoch(-1).with_topics(vec![topic]);
+        client.ask(8, &asked).topics[0].partitions[0].error_code
+    };
+    let codes: Vec<i16> = (0..300).map(|group| commit(group, &said)).collect();
+    let full = codes.iter().position(|code| *code != 0).unwrap();
+    assert!((230..260).contains(&full), "{full}");
+    assert!(codes[full..].iter().all(|code| *code == COORDINATOR_NOT_AVAILABLE));
+    assert_eq!((commit(0, &said), commit(1, "less"), commit(300, "")), (0, 0, 0));
 }
 
 #[test]

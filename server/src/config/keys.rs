@@ -398,6 +398,13 @@ impl Config {
             "bytes that what the members of all groups say of themselves and are assigned may take"
         ),
         number!(
+            "offsets.memory.max.bytes",
+            offsets_memory_bytes_max,
+            usize,
+            1_048_576..=1024 * GIB,
+            "bytes that committed offsets may take: beyond it none are committed for further partitions"
+        ),
+        number!(
             "offset.metadata.max.bytes",
             offset_metadata_bytes_max,
             usize,

@@ -23,9 +23,7 @@ impl State {
             self.remove(key, at);
             gone.insert(key);
         }
-        for (_, queue) in self.pending.values_mut() {
-            queue.retain(|one| !gone.contains(&one.key));
-        }
+        self.give_up(None, |one| gone.contains(&one.key));
     }
 }
 

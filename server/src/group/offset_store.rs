@@ -3,8 +3,9 @@
 use super::group_record;
 use super::machine::GroupRecord;
 use super::offset_record::{self, OffsetKey};
-use super::offsets::{Committed, Offsets, TopicPartition};
-use crate::clock::now_ms;
+use super::offsets::{self, Committed, Offsets, TopicPartition};
+use crate::clock::{monotonic_ms, now_ms};
+use crate::line_budget::LineBudget;
 use crate::metadata::{Catalog, OFFSETS_TOPIC};
 use crate::replay::{ReplayError, replay};
 use crate::wire::{Cursor, Malformed};
@@ -43,6 +44,8 @@ pub(super) struct State {
     both: usize,
     /// By partition of the internal topic, in the order of its log.
     pub(super) pending: BTreeMap<i32, (Arc<Log>, VecDeque<Pending>)>,
+    /// What these take in memory.
+    pending_bytes: usize,
 }
 
 /// What groups have committed.
@@ -51,6 +54,8 @@ pub(crate) struct OffsetStore {
     catalog: Arc<Catalog>,
     /// Held while records are appended, so that what forgets comes before a commit or after it.
     state: Mutex<State>,
+    /// Lines on commits that find no memory.
+    refusals: LineBudget,
 }
 
 /// A commit that was appended; it counts once it is durable.
@@ -58,6 +63,14 @@ pub(super) struct Commit {
     partition: i32,
     offsets: std::ops::Range<i64>,
     pub(super) completion: Option<Completion>,
+    /// What was left out, since there is no memory for it.
+    pub(super) refused: Vec<TopicPartition>,
+}
+
+impl Pending {
+    fn bytes(&self) -> usize {
+        offsets::bytes(&self.key.group, &self.key.partition, &self.committed)
+    }
 }
 
 impl State {
@@ -68,13 +81,50 @@ impl State {
         pending.retain(|_, (log, queue)| {
             let durable = log.progress().durable.0;
             while queue.front().is_some_and(|first| first.at < durable) {
-                if let Some(Pending { key, committed, at }) = queue.pop_front() {
+                if let Some(one) = queue.pop_front() {
+                    self.pending_bytes -= one.bytes();
+                    let Pending { key, committed, at } = one;
                     self.insert(key, committed, at);
                 }
             }
             !queue.is_empty()
         });
         self.pending = pending;
+    }
+
+    /// Gives up commits that are not durable yet, of one partition of the internal topic or of all.
+    pub(super) fn give_up(&mut self, partition: Option<i32>, gone: impl Fn(&Pending) -> bool) {
+        let queues =
+            self.pending.iter_mut().filter(|(own, _)| partition.is_none_or(|partition| partition == **own));
+        for (_, (_, queue)) in queues {
+            queue.retain(|one| {
+                let gone = gone(one);
+                if gone {
+                    self.pending_bytes -= one.bytes();
+                }
+                !gone
+            });
+        }
+    }
+
+    /// Takes away what there is no memory for: what a partition has committed may be replaced by what takes no more.
+    fn refuse(&self, offsets: &mut Vec<(OffsetKey, Committed)>, bytes_max: usize) -> Vec<TopicPartition> {
+        let mut taken = self.offsets.bytes() + self.pending_bytes;
+        let mut refused = Vec::new();
+        offsets.retain(|(key, committed)| {
+            let bytes_of = |committed| offsets::bytes(&key.group, &key.partition, committed);
+            let bytes = bytes_of(committed);
+            let before = self.offsets.get(&key.group, &key.partition).map(bytes_of);
+            let fits = taken + bytes <= bytes_max;
+            if fits {
+                taken += bytes;
+            } else if before.is_none_or(|before| before < bytes) {
+                refused.push(key.partition.clone());
+                return false;
+            }
+            true
+        });
+        refused
     }
 
     /// Groups that have committed something and are not kept themselves: nobody was ever in them, or they are new.
@@ -149,7 +199,7 @@ impl OffsetStore {
                 applied.map_err(|err| err.to_string())
             })?;
         }
-        Ok(Self { catalog, state: Mutex::new(state) })
+        Ok(Self { catalog, state: Mutex::new(state), refusals: LineBudget::default() })
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
@@ -186,7 +236,7 @@ impl OffsetStore {
         read.collect::<Result<_, Malformed>>().unwrap_or_default()
     }
 
-    /// Appends a commit. Partitions of topics that are gone by now are left out.
+    /// Appends a commit. Partitions of topics that are gone by now are left out, and those that there is no memory for.
     pub(super) fn begin(
         &self,
         group: &str,
@@ -195,14 +245,17 @@ impl OffsetStore {
         let mut state = self.lock();
         let there = |partition: &TopicPartition| self.catalog.topic(&partition.topic).is_some();
         let group: Arc<str> = group.into();
-        let offsets: Vec<_> = offsets
+        let mut offsets: Vec<_> = offsets
             .into_iter()
             .filter(|(partition, _)| there(partition))
             .map(|(partition, committed)| (OffsetKey { group: Arc::clone(&group), partition }, committed))
             .collect();
         let (partition, log) = self.log_of(&group)?;
+        state.settle();
+        let refused = state.refuse(&mut offsets, self.catalog.config().offsets_memory_bytes_max);
+        self.tell_refused(&group, refused.len());
         if offsets.is_empty() {
-            return Ok(Commit { partition, offsets: 0..0, completion: None });
+            return Ok(Commit { partition, offsets: 0..0, completion: None, refused });
         }
         let value = |committed| Some(offset_record::encode_value(committed));
         let records = offsets.iter().map(|(key, committed)| (key.encode(), value(committed)));
@@ -211,16 +264,31 @@ impl OffsetStore {
         let end = base + offsets.len() as i64;
         let (_, queue) = state.pending.entry(partition).or_insert_with(|| (log, VecDeque::new()));
         let pending = offsets.into_iter().zip(base..);
+        let before = queue.len();
         queue.extend(pending.map(|((key, committed), at)| Pending { key, committed, at }));
-        Ok(Commit { partition, offsets: base..end, completion: Some(appended.completion) })
+        let bytes: usize = queue.range(before..).map(Pending::bytes).sum();
+        state.pending_bytes += bytes;
+        Ok(Commit { partition, offsets: base..end, completion: Some(appended.completion), refused })
+    }
+
+    fn tell_refused(&self, group: &str, count: usize) {
+        if count > 0
+            && let Some(left_out) = self.refusals.take(monotonic_ms())
+        {
+            tracing::warn!(
+                group,
+                left_out,
+                "refused: offsets of {count} partitions, for which offsets.memory.max.bytes leaves no room"
+            );
+        }
     }
 
     /// Ends a commit, which counts if it became durable.
     pub(super) fn end(&self, commit: &Commit, durable: bool) {
         let mut state = self.lock();
         state.settle();
-        if !durable && let Some((_, queue)) = state.pending.get_mut(&commit.partition) {
-            queue.retain(|one| !commit.offsets.contains(&one.at));
+        if !durable {
+            state.give_up(Some(commit.partition), |one| commit.offsets.contains(&one.at));
         }
     }
 

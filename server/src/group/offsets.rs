@@ -30,24 +30,47 @@ struct Entry {
     at: i64,
 }
 
+/// What a committed offset takes besides names and metadata, about: itself, its place in a map, and what the allocator
+/// adds to each text.
+const ENTRY_BYTES: usize = 256;
+
+/// What a committed offset takes in memory.
+pub(super) fn bytes(group: &str, partition: &TopicPartition, committed: &Committed) -> usize {
+    ENTRY_BYTES + group.len() + partition.topic.len() + committed.metadata.len()
+}
+
 /// The committed offsets of all groups.
 #[derive(Debug, Default)]
 pub(crate) struct Offsets {
     groups: HashMap<Arc<str>, BTreeMap<TopicPartition, Entry>>,
+    /// What they take.
+    bytes: usize,
 }
 
 impl Offsets {
     pub(super) fn insert(&mut self, key: OffsetKey, committed: Committed, at: i64) {
-        let group = self.groups.entry(key.group).or_default();
-        if group.get(&key.partition).is_none_or(|entry| entry.at < at) {
-            group.insert(key.partition, Entry { committed, at });
+        let own = self.groups.entry(Arc::clone(&key.group)).or_default();
+        if own.get(&key.partition).is_some_and(|entry| entry.at >= at) {
+            return;
         }
+        self.bytes += bytes(&key.group, &key.partition, &committed);
+        if let Some(before) = own.get(&key.partition) {
+            self.bytes -= bytes(&key.group, &key.partition, &before.committed);
+        }
+        own.insert(key.partition, Entry { committed, at });
+    }
+
+    /// What all of them take in memory.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     pub(super) fn remove(&mut self, key: &OffsetKey, at: i64) {
         let Some(group) = self.groups.get_mut(&key.group) else { return };
-        if group.get(&key.partition).is_some_and(|entry| entry.at < at) {
-            group.remove(&key.partition);
+        if group.get(&key.partition).is_some_and(|entry| entry.at < at)
+            && let Some(gone) = group.remove(&key.partition)
+        {
+            self.bytes -= bytes(&key.group, &key.partition, &gone.committed);
         }
         if group.is_empty() {
             self.groups.remove(&key.group);
@@ -115,7 +138,17 @@ mod tests {
         offsets.insert(key.clone(), value(50), 5);
         offsets.insert(key.clone(), value(40), 4);
         assert_eq!(offsets.get("g", &partition).unwrap().offset, 50);
+        assert_eq!(offsets.bytes(), ENTRY_BYTES + 2);
+        let said = Committed { metadata: "said".into(), ..value(55) };
+        offsets.insert(key.clone(), said, 5);
+        assert_eq!(offsets.bytes(), ENTRY_BYTES + 2);
+        let said = Committed { metadata: "said".into(), ..value(55) };
+        offsets.insert(key.clone(), said, 6);
+        assert_eq!(offsets.bytes(), ENTRY_BYTES + 6);
         offsets.remove(&key, 6);
+        assert_eq!(offsets.bytes(), ENTRY_BYTES + 6);
+        offsets.remove(&key, 7);
+        assert_eq!(offsets.bytes(), 0);
         assert!(offsets.get("g", &partition).is_none());
         assert_eq!(offsets.groups().count(), 0);
     }

@@ -219,13 +219,14 @@ impl Groups {
         left
     }
 
-    /// Commits offsets, durably: when this returns they survive the loss of power.
+    /// Commits offsets, durably: when this returns they survive the loss of power, but for those of the partitions
+    /// returned, for which there is no memory.
     pub(crate) async fn commit(
         &self,
         group: &str,
         generation: &Generation,
         offsets: Vec<(TopicPartition, Committed)>,
-    ) -> Result<(), CommitError> {
+    ) -> Result<Vec<TopicPartition>, CommitError> {
         if !offsets.is_empty() {
             self.offsets_topic().await?;
         }
@@ -247,13 +248,14 @@ impl Groups {
             }
             Ok::<_, CommitError>(Some(self.offsets.begin(group, offsets)?))
         });
-        let Some(commit) = begun? else { return Ok(()) };
+        let Some(commit) = begun? else { return Ok(Vec::new()) };
         let durable = match &commit.completion {
             Some(completion) => completion.done().await,
             None => Ok(()),
         };
         self.offsets.end(&commit, durable.is_ok());
-        Ok(durable.map_err(WriteError::from)?)
+        durable.map_err(WriteError::from)?;
+        Ok(commit.refused)
     }
 
     /// Deletes a group that nobody is in, with all that it has committed, durably.

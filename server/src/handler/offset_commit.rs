@@ -6,7 +6,7 @@
 use super::errors;
 use crate::api::Context;
 use crate::clock::now_ms;
-use crate::group::{Committed, Generation, Identity, TopicPartition};
+use crate::group::{Committed, Generation, GroupError, Identity, TopicPartition};
 use crate::wire::messages::offset_commit_response::{
     OffsetCommitResponsePartition, OffsetCommitResponseTopic,
 };
@@ -63,18 +63,31 @@ pub(crate) async fn handle(context: Context, request: OffsetCommitRequest) -> Of
     };
     let generation = Generation { id: request.generation_id_or_member_epoch, member };
     let outcome = context.broker.groups.commit(&request.group_id, &generation, accepted).await;
+    let mut refused: HashMap<String, HashSet<i32>> = HashMap::new();
     let code = match outcome {
-        Ok(()) => NONE,
+        Ok(places) => {
+            for TopicPartition { topic, partition } in places {
+                refused.entry(topic).or_default().insert(partition);
+            }
+            NONE
+        }
         Err(err) => {
             tracing::debug!(group = request.group_id.as_str(), "offsets were not committed: {err}");
             errors::commit(&err).code()
         }
     };
-    let partition = |(index, own): (i32, i16)| {
-        let code = if own == NONE { code } else { own };
-        OffsetCommitResponsePartition::default().with_partition_index(index).with_error_code(code)
-    };
     let topics = topics.into_iter().map(|(name, results)| {
+        let refused = refused.get(name.as_str());
+        let partition = |(index, own): (i32, i16)| {
+            let code = match own {
+                NONE if refused.is_some_and(|refused| refused.contains(&index)) => {
+                    errors::group(GroupError::NoMemory).code()
+                }
+                NONE => code,
+                own => own,
+            };
+            OffsetCommitResponsePartition::default().with_partition_index(index).with_error_code(code)
+        };
         let partitions = results.into_iter().map(partition).collect();
         OffsetCommitResponseTopic::default().with_name(name).with_partitions(partitions)
     });

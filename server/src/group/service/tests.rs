@@ -35,8 +35,12 @@ pub(super) const GROUPS_MAX: usize = 10;
 
 impl Broker {
     pub(super) fn open(dir: &Path) -> Self {
+        Self::open_with(dir, Config::default())
+    }
+
+    pub(super) fn open_with(dir: &Path, config: Config) -> Self {
         let store = Arc::new(Store::open(dir, StoreConfig::default()).unwrap());
-        let catalog = Arc::new(Catalog::open(Arc::clone(&store), Config::default()).unwrap());
+        let catalog = Arc::new(Catalog::open(Arc::clone(&store), config).unwrap());
         let offsets = Arc::new(OffsetStore::open(Arc::clone(&catalog)).unwrap());
         let forget = {
             let offsets = Arc::clone(&offsets);
@@ -68,7 +72,8 @@ impl Broker {
 
     pub(super) fn commit(&self, group: &str, partition: i32, offset: i64) -> Result<(), CommitError> {
         let committed = committed(offset);
-        self.run(self.groups.commit(group, &nobody(), vec![(place(partition), committed)]))
+        let refused = self.run(self.groups.commit(group, &nobody(), vec![(place(partition), committed)]))?;
+        if refused.is_empty() { Ok(()) } else { Err(Error::NoMemory.into()) }
     }
 
     pub(super) fn committed(&self, group: &str, partition: i32) -> Option<i64> {

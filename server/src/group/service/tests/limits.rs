@@ -274,6 +274,51 @@ fn a_commit_under_way_counts_as_one_group_however_many_partitions_it_has() {
     }
 }
 
+#[test]
+fn committed_offsets_take_no_more_memory_than_allowed() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = || Config { offsets_memory_bytes_max: 10_000, ..Config::default() };
+    let broker = Broker::open_with(dir.path(), config());
+    broker.create("t");
+    let many = |count| (0..count).map(|n| (place(n), committed(1))).collect::<Vec<_>>();
+    let refused = broker.run(broker.groups.commit("g", &nobody(), many(50))).unwrap();
+    let room = 50 - refused.len() as i32;
+    assert!((30..40).contains(&room), "{room}");
+    assert_eq!(refused, (room..50).map(place).collect::<Vec<_>>());
+    let is_full = |broker: &Broker| {
+        for group in ["g", "late"] {
+            let err = broker.commit(group, 50, 1).unwrap_err();
+            assert!(matches!(err, CommitError::Group(Error::NoMemory)), "{err}");
+        }
+        // Those that have committed go on, but with no more to say.
+        assert_eq!(broker.run(broker.groups.commit("g", &nobody(), many(room))).unwrap(), []);
+        broker.commit("g", 3, 4).unwrap();
+        let said = Committed { metadata: "said".repeat(100), ..committed(5) };
+        let said = vec![(place(3), said), (place(4), committed(5))];
+        assert_eq!(broker.run(broker.groups.commit("g", &nobody(), said)).unwrap(), [place(3)]);
+        assert_eq!((broker.committed("g", 3), broker.committed("g", 4)), (Some(4), Some(5)));
+    };
+    is_full(&broker);
+    drop(broker);
+    let broker = Broker::open_with(dir.path(), config());
+    is_full(&broker);
+    broker.run(broker.groups.delete_offsets("g", vec![place(2)])).unwrap();
+    broker.commit("g", 2, 1).unwrap();
+    is_full(&broker);
+    broker.run(broker.groups.delete("g")).unwrap();
+    assert_eq!(broker.run(broker.groups.commit("h", &nobody(), many(room))).unwrap(), []);
+    // What is under way counts, too, until it is given up.
+    broker.run(broker.groups.delete("h")).unwrap();
+    for _ in 0..20 {
+        let offsets = &broker.groups.offsets;
+        let begun = offsets.begin("g", many(room)).unwrap();
+        assert_eq!(offsets.begin("h", many(1)).unwrap().refused, [place(0)]);
+        begun.completion.as_ref().unwrap().wait().unwrap();
+        offsets.end(&begun, true);
+        broker.run(broker.groups.delete("g")).unwrap();
+    }
+}
+
 /// The clocks of the shell: what it stamps is the time of day, by which what was committed lapses.
 #[test]
 fn a_clock_that_was_set_forward_ends_no_offsets_early() {
