@@ -93,6 +93,9 @@ impl OffsetStore {
             // The new end needs a record to wait for: that there is no group without a name.
             live.push(Live::Group("", None));
         }
+        // The largest first: if the log takes no such record any more, none is written in vain, again and again.
+        let largest = (0..live.len()).max_by_key(|n| live[*n].bytes()).unwrap_or(0);
+        live.swap(0, largest);
         let mut last = None;
         append_all(log, live.iter().map(Live::record), |_, appended| last = Some(appended.completion))?;
         Ok(last.map(|last| (progress.written, last)))
