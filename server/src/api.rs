@@ -6,9 +6,11 @@ use crate::handler;
 use crate::wire::messages::{self, ApiKey};
 use crate::wire::{ErrorCodes, Malformed, Message, Request, RequestHeader, Response};
 use futures_util::future::LocalBoxFuture;
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,6 +18,8 @@ use std::time::{Duration, Instant};
 pub(crate) struct Call<'a> {
     pub(crate) broker: &'a Arc<Broker>,
     pub(crate) peer: SocketAddr,
+    /// What the requests of the connection that wait for their answers take of the memory for such, now.
+    pub(crate) held_bytes: &'a Rc<Cell<usize>>,
     pub(crate) frame: &'a mut [u8],
 }
 
@@ -54,6 +58,8 @@ enum Begin {
     AtOnce(fn(&Arc<Broker>, SocketAddr, Request<'_>) -> Outcome),
     /// A produce request: its batches are appended where they lie, some perhaps after other threads worked on them.
     Produce,
+    /// One that may wait for records, but not with memory that others need.
+    Fetch,
 }
 
 /// One API.
@@ -101,7 +107,7 @@ macro_rules! data {
 pub(crate) const APIS: &[Api] = &[
     // From 0, or older librdkafka turns compression off; formats before 3 get an error.
     data!(Produce, 0..=13, ProduceRequest, Begin::Produce),
-    data!(Fetch, 4..=18, FetchRequest, Begin::AtOnce(handler::fetch::begin)),
+    data!(Fetch, 4..=18, FetchRequest, Begin::Fetch),
     control!(ListOffsets, 1..=10, ListOffsetsRequest, list_offsets),
     control!(Metadata, 0..=13, MetadataRequest, metadata),
     control!(OffsetCommit, 2..=9, OffsetCommitRequest, offset_commit),
@@ -174,6 +180,7 @@ pub(crate) async fn begin(call: Call<'_>) -> Outcome {
     match api.begin {
         Begin::AtOnce(begin) => begin(call.broker, call.peer, request),
         Begin::Produce => handler::produce::begin(call.broker, call.peer, request).await,
+        Begin::Fetch => handler::fetch::begin(call.broker, call.held_bytes, request),
     }
 }
 

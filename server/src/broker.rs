@@ -274,7 +274,10 @@ impl Running {
             broker.draining.store(true, Ordering::Release);
         }
         self.end_threads();
-        self.broker.as_ref().map_or(Ok(()), |broker| broker.store.close())
+        self.broker.as_ref().map_or(Ok(()), |broker| {
+            broker.catalog.close();
+            broker.store.close()
+        })
     }
 
     fn end_threads(&mut self) {

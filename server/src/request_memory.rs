@@ -15,8 +15,10 @@ const HUGE_BYTES: usize = 8 << 20;
 pub(crate) struct RequestMemory {
     bytes: Arc<Semaphore>,
     bytes_max: usize,
-    /// What requests may take together that could have it for long.
-    half: Arc<Semaphore>,
+    /// What huge requests may take together: half of it.
+    huge: Arc<Semaphore>,
+    /// What those may take together that are kept until others are done: a quarter.
+    kept: Arc<Semaphore>,
     /// How many wait.
     waiting: AtomicUsize,
     short: Notify,
@@ -26,7 +28,7 @@ pub(crate) struct RequestMemory {
 #[derive(Debug)]
 pub(crate) struct Held {
     bytes: OwnedSemaphorePermit,
-    _half: Option<OwnedSemaphorePermit>,
+    _part: Option<OwnedSemaphorePermit>,
 }
 
 impl Held {
@@ -42,7 +44,8 @@ impl RequestMemory {
         Self {
             bytes: Arc::new(Semaphore::new(enough(bytes))),
             bytes_max: enough(bytes),
-            half: Arc::new(Semaphore::new(enough(bytes / 2))),
+            huge: Arc::new(Semaphore::new(enough(bytes / 2))),
+            kept: Arc::new(Semaphore::new(enough(bytes / 4))),
             waiting: AtomicUsize::new(0),
             short: Notify::new(),
         }
@@ -55,25 +58,29 @@ impl RequestMemory {
     }
 
     /// Takes `bytes` of it, or waits for them: in turn, so that who wants much is not passed by for ever. Who waits holds
-    /// nothing of the whole, and what it may hold of the half is for its like alone, so all get on.
+    /// nothing of the whole, and what it may hold of a part is for its like alone, so all get on.
     ///
     /// # Errors
     /// None while the broker lives.
     pub(crate) async fn hold(&self, bytes: usize) -> io::Result<Held> {
-        self.hold_of(bytes, bytes > HUGE_BYTES).await
+        self.hold_of((bytes > HUGE_BYTES).then_some(&self.huge), bytes).await
     }
 
-    /// As [`RequestMemory::hold`], for a request that may have it until others are done: with its like it takes half at most.
+    /// As [`RequestMemory::hold`], for a request that may keep it until others are done: with its like it takes a quarter
+    /// at most, unless one alone needs more.
     ///
     /// # Errors
     /// As [`RequestMemory::hold`].
-    pub(crate) async fn hold_of_half(&self, bytes: usize) -> io::Result<Held> {
-        self.hold_of(bytes, true).await
+    pub(crate) async fn hold_kept(&self, bytes: usize) -> io::Result<Held> {
+        self.hold_of(Some(&self.kept), bytes).await
     }
 
-    async fn hold_of(&self, bytes: usize, of_half: bool) -> io::Result<Held> {
-        let half = if of_half { Some(self.take(&self.half, bytes).await?) } else { None };
-        Ok(Held { bytes: self.take(&self.bytes, bytes).await?, _half: half })
+    async fn hold_of(&self, part: Option<&Arc<Semaphore>>, bytes: usize) -> io::Result<Held> {
+        let part = match part {
+            Some(part) => Some(self.take(part, bytes).await?),
+            None => None,
+        };
+        Ok(Held { bytes: self.take(&self.bytes, bytes).await?, _part: part })
     }
 
     async fn take(&self, from: &Arc<Semaphore>, bytes: usize) -> io::Result<OwnedSemaphorePermit> {
@@ -124,10 +131,13 @@ mod tests {
     fn huge_requests_leave_half_of_it_to_the_others() {
         let memory = RequestMemory::new(64 * MIB, 16 * MIB);
         let hold = |bytes| memory.hold(bytes).now_or_never().transpose().unwrap();
-        let of_half = |bytes| memory.hold_of_half(bytes).now_or_never().transpose().unwrap();
+        let kept = |bytes| memory.hold_kept(bytes).now_or_never().transpose().unwrap();
         let first = hold(16 * MIB).unwrap();
         let _second = hold(16 * MIB).unwrap();
-        assert!(hold(9 * MIB).is_none() && of_half(1).is_none(), "the half is taken");
+        assert!(hold(9 * MIB).is_none(), "the half is taken");
+        let waits = kept(10 * MIB).unwrap();
+        assert!(kept(7 * MIB).is_none(), "the quarter is taken");
+        drop(waits);
         let small: Vec<_> = (0..4).map(|_| hold(8 * MIB).unwrap()).collect();
         assert!(hold(1).is_none(), "all is taken");
         drop(first);

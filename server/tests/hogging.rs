@@ -295,20 +295,25 @@ fn start_with_memory(dir: &std::path::Path, bytes: u64, request_bytes: u64) -> P
     Process::start_with(dir, &args)
 }
 
+/// A fetch of so many times the first partition of a topic, which waits for more than there is.
+fn fetch(topic: &str, partitions: usize, wait_ms: i32) -> FetchRequest {
+    let partition = FetchPartition::default().with_partition_max_bytes(1 << 20);
+    let topic = FetchTopic::default().with_topic(named(topic)).with_partitions(vec![partition; partitions]);
+    FetchRequest::default()
+        .with_max_wait_ms(wait_ms)
+        .with_min_bytes(1 << 20)
+        .with_max_bytes(1 << 20)
+        .with_session_epoch(-1)
+        .with_topics(vec![topic])
+}
+
 #[test]
 fn a_fetch_that_waits_gives_up_when_others_need_the_memory_that_it_has() {
     let dir = tempfile::tempdir().unwrap();
     let broker = start_with_memory(dir.path(), MIB, MIB);
     let (mut waits, mut other) = (Client::new(&broker), Client::new(&broker));
     create(&mut other.stream, "t");
-    let partition = FetchPartition::default().with_partition_max_bytes(1 << 20);
-    let topic = FetchTopic::default().with_topic(named("t")).with_partitions(vec![partition; 18_000]);
-    let asked = FetchRequest::default()
-        .with_max_wait_ms(300_000)
-        .with_min_bytes(1 << 20)
-        .with_max_bytes(1 << 20)
-        .with_session_epoch(-1)
-        .with_topics(vec![topic]);
+    let asked = fetch("t", 18_000, 300_000);
     assert!(Client::frame(12, &asked).len() > 550_000, "two take more than there is");
     // Answers that are not read keep those behind them waiting, with their memory.
     let mut answers = waits.stream.try_clone().unwrap();
@@ -375,7 +380,14 @@ fn what_connections_have_under_way_leaves_memory_to_others() {
             _ => (r#"ringmain_request_memory_waiting{until="answered"}"#, 1),
         };
         until_metric(dir.path(), name, |value| value >= enough);
+        let mut waits = Client::new(&broker);
+        create(&mut waits.stream, "idle");
+        waits.send(12, &fetch("idle", 1, 300_000));
         (0..20).for_each(|_| is_served(&mut other));
+        // All at once: each is the only one when the one before it is answered.
+        other.stream.write_all(&request(18, 0, 1, b"").repeat(20)).unwrap();
+        assert!((0..20).all(|_| receive(&mut other.stream).is_some()));
+        assert!(is_unanswered(&mut waits.stream), "it has no memory to give up");
         end(all);
     }
 }
@@ -415,5 +427,12 @@ fn huge_requests_that_come_slowly_leave_memory_to_others() {
     until_metric(dir.path(), r#"ringmain_request_memory_bytes{until="received"}"#, |bytes| bytes > 11 * MIB);
     until_metric(dir.path(), r#"ringmain_request_memory_waiting{until="received"}"#, |count| count == 2);
     is_served(&mut client);
+    // So is a large one that appends nothing.
+    let topic = OffsetFetchRequestTopic::default().with_name(named("t"));
+    let asked = OffsetFetchRequest::default()
+        .with_group_id(GroupId(text("g")))
+        .with_topics(Some(vec![topic.with_partition_indexes((0..20_000).collect())]));
+    assert!(Client::frame(5, &asked).len() > 65_536);
+    assert_eq!(client.ask(5, &asked).topics[0].partitions.len(), 20_000);
     drop(slow);
 }

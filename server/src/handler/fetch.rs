@@ -18,11 +18,12 @@ use crate::wire::messages::FetchRequest;
 use crate::wire::{ErrorCode, NONE, Request};
 use futures_util::future::select_all;
 use ringmain_engine::{LeaderEpoch, Log, Offset, ReadBound, Slice};
-use std::net::SocketAddr;
+use std::cell::Cell;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::yield_now;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 /// The version from which topics are told by id.
 const TOPIC_IDS_FROM: i16 = 13;
@@ -32,7 +33,10 @@ const PLANNED_AT_ONCE_MAX: usize = 256;
 /// and a fetch must end.
 const COLD_TRIES: u32 = 4;
 
-pub(crate) fn begin(broker: &Arc<Broker>, _: SocketAddr, request: Request<'_>) -> Outcome {
+/// How often a fetch looks whether its connection has memory that others wait for.
+const SHORT_PAUSE: Duration = Duration::from_millis(100);
+
+pub(crate) fn begin(broker: &Arc<Broker>, held_bytes: &Rc<Cell<usize>>, request: Request<'_>) -> Outcome {
     let header = request.header.clone();
     let mut fetch: FetchRequest = match request.decode(broker.config.places_max()) {
         Ok(fetch) => fetch,
@@ -53,7 +57,7 @@ pub(crate) fn begin(broker: &Arc<Broker>, _: SocketAddr, request: Request<'_>) -
             return Outcome::Answer(Answer::Now(response(&header, whole, Vec::new())));
         }
     };
-    let broker = Arc::clone(broker);
+    let (broker, held_bytes) = (Arc::clone(broker), Rc::clone(held_bytes));
     Outcome::Answer(Answer::Later(Box::pin(async move {
         let wait_ms = u64::try_from(fetch.max_wait_ms).unwrap_or(0).min(broker.config.fetch_wait_max_ms);
         let deadline = Instant::now() + Duration::from_millis(wait_ms);
@@ -97,10 +101,22 @@ pub(crate) fn begin(broker: &Arc<Broker>, _: SocketAddr, request: Request<'_>) -
             // If time is over first, or others want the memory, whatever is there then goes out.
             tokio::select! {
                 _ = timeout_at(deadline, select_all(waits)) => {}
-                () = broker.waiting_bytes.is_short() => hurried = true,
+                () = must_give_up(&broker, &held_bytes) => hurried = true,
             }
         }
     })))
+}
+
+/// Returns when others want memory of which the connection has some, for this fetch or what came behind it. One that has none
+/// would only come again.
+async fn must_give_up(broker: &Broker, held_bytes: &Cell<usize>) {
+    loop {
+        broker.waiting_bytes.is_short().await;
+        if held_bytes.get() > 0 {
+            return;
+        }
+        sleep(SHORT_PAUSE).await;
+    }
 }
 
 /// The partitions that a request names, which are taken out of it.

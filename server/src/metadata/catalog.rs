@@ -270,6 +270,11 @@ impl Catalog {
         self.commands.refresh()
     }
 
+    /// Before a stop: tells the log what it could not take before.
+    pub(crate) fn close(&self) {
+        self.commands.pay();
+    }
+
     /// Creates a topic: the command first, its logs after it, so that a crash leaves logs to make
     /// and never logs of nobody.
     pub(crate) fn create(

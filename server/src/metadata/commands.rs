@@ -97,6 +97,16 @@ impl Commands {
         Ok(())
     }
 
+    /// Has the log have what it is owed, if it can be: nobody could tell it later.
+    pub(super) fn pay(&self) {
+        let mut changing = self.changing();
+        if !changing.owed.is_empty()
+            && let Err(err) = self.settle(&mut changing)
+        {
+            tracing::warn!("a change of the metadata is lost, since it cannot be made durable: {err}");
+        }
+    }
+
     /// Has the image be what the log tells, where it may not be since an append failed.
     pub(super) fn refresh(&self) -> Result<(), CatalogError> {
         self.refresh_image(&mut self.changing())

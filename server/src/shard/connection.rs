@@ -126,7 +126,8 @@ async fn receive(
             true => Share::None,
             false => traffic.share(&broker.waiting_bytes, frame.len()).await.map_err(FrameError::from)?,
         };
-        let outcome = api::begin(Call { broker, peer, frame }).await;
+        let held_bytes = &traffic.held_bytes;
+        let outcome = api::begin(Call { broker, peer, held_bytes, frame }).await;
         frames.release();
         traffic.at_work.set(false);
         match outcome {
@@ -183,10 +184,11 @@ struct Traffic<'a> {
     /// Whether the peer takes nothing any more.
     gone: Cell<bool>,
     /// Of the memory for requests that wait.
-    held_bytes: Cell<usize>,
+    held_bytes: Rc<Cell<usize>>,
     given_back: Notify,
     /// Whether one waits that takes none.
     small: Cell<bool>,
+    small_done: Notify,
 }
 
 impl<'a> Traffic<'a> {
@@ -199,9 +201,10 @@ impl<'a> Traffic<'a> {
             at_work: Cell::default(),
             muted_until: Cell::default(),
             gone: Cell::default(),
-            held_bytes: Cell::default(),
+            held_bytes: Rc::default(),
             given_back: Notify::new(),
             small: Cell::default(),
+            small_done: Notify::new(),
         }
     }
 
@@ -213,18 +216,32 @@ impl<'a> Traffic<'a> {
     }
 
     async fn share(&self, memory: &RequestMemory, bytes: usize) -> std::io::Result<Share> {
-        if bytes <= SMALL_REQUEST_BYTES && !self.small.replace(true) {
-            return Ok(Share::Small);
+        let is_small = bytes <= SMALL_REQUEST_BYTES;
+        let mut held = pin!(memory.hold(bytes));
+        loop {
+            if is_small && !self.small.replace(true) {
+                return Ok(Share::Small);
+            }
+            tokio::select! {
+                biased;
+                held = &mut held => {
+                    let held = held?;
+                    self.held_bytes.set(self.held_bytes.get() + held.bytes());
+                    return Ok(Share::Held(held));
+                }
+                // The one before it is answered, before others give memory back.
+                () = self.small_done.notified(), if is_small => {}
+            }
         }
-        let held = memory.hold(bytes).await?;
-        self.held_bytes.set(self.held_bytes.get() + held.bytes());
-        Ok(Share::Held(held))
     }
 
     fn give_back(&self, share: Share) {
         match share {
             Share::None => {}
-            Share::Small => self.small.set(false),
+            Share::Small => {
+                self.small.set(false);
+                self.small_done.notify_one();
+            }
             Share::Held(held) => {
                 self.held_bytes.set(self.held_bytes.get() - held.bytes());
                 self.given_back.notify_one();

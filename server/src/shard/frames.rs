@@ -209,7 +209,7 @@ impl<'a> FrameReader<'a> {
                     // An append is made as soon as it has come; others may wait then, with this.
                     held = Some(match head.api_key {
                         Some(PRODUCE) => self.memory.hold(length - done).await?,
-                        _ => self.memory.hold_of_half(length - done).await?,
+                        _ => self.memory.hold_kept(length - done).await?,
                     });
                     progress = Progress::new(self.limits.stall_max, done);
                 }

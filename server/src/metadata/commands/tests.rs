@@ -127,3 +127,16 @@ fn what_is_owed_is_appended_once_though_an_error_was_told() {
     assert_eq!(log.commands(), [created(), Command::TopicDeleted { id: ID }, created()]);
     assert_eq!(state(&commands, &log), (true, true));
 }
+
+#[test]
+fn what_is_owed_is_appended_before_a_stop() {
+    let (log, commands) = open();
+    log.set(true, false, false);
+    commands.record_or_owe(Command::TopicDeleted { id: ID }).unwrap();
+    commands.pay();
+    assert_eq!(log.commands(), [created()], "it could not be");
+    log.set(false, false, false);
+    commands.pay();
+    commands.pay();
+    assert_eq!(log.commands(), [created(), Command::TopicDeleted { id: ID }]);
+}
